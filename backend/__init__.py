@@ -1,0 +1,1 @@
+"""HTTP, database and coordination of trainings. Never imports torch or ray."""

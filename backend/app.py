@@ -1,0 +1,160 @@
+"""`create_app`: the only place where the parts are wired together."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+from litestar.static_files import create_static_files_router
+
+from backend.db.engine import Database
+from backend.errors import answer_error
+from backend.metrics.controller import MetricController
+from backend.metrics.service import MetricService
+from backend.models.controller import ModelController
+from backend.models.service import ModelService
+from backend.notifications.pusher import Pusher
+from backend.openapi import (
+    STATIC_DIR,
+    document,
+    end_paths_in_slashes,
+    openapi_config,
+    redoc,
+    swagger_ui,
+)
+from backend.rounds.callbacks import take_callback
+from backend.rounds.coordinator import Coordinator
+from backend.rounds.reconciler import reconcile_forever
+from backend.security.authentication import AuthenticationMiddleware, Authenticator
+from backend.settings import Settings
+from backend.system.controller import HealthController
+from backend.trainings.controller import TrainingController
+from backend.trainings.service import TrainingService
+from backend.users.controller import UserController
+from backend.users.service import UserService
+from backend.weights import Weights
+from compute.blobs import open_blob_store
+from compute.contract import CALLBACK_PATH, CallbackTarget
+from compute.gateway import ComputeGateway, ComputeUnavailable
+
+logger = logging.getLogger(__name__)
+
+CONNECT_PAUSE_SECONDS = 2.0
+DISTRIBUTION = "starling-fl"
+
+
+def create_app(
+    settings: Settings,
+    *,
+    secret: str,
+    gateway: ComputeGateway,
+    on_compute_ready: Callable[[], None] = lambda: None,
+) -> Litestar:
+    """The web application over a migrated database.
+
+    Args:
+        secret: Signs tokens and callbacks.
+        gateway: Started when the application starts, stopped when it ends.
+        on_compute_ready: Called once compute takes work.
+    """
+    database = Database(settings.storage.database)
+    weights = Weights(open_blob_store(settings.storage.blobs))
+    pusher = Pusher(database)
+    callback = CallbackTarget(url=settings.http.base_url + CALLBACK_PATH, secret=secret)
+    coordinator = Coordinator(
+        database=database,
+        gateway=gateway,
+        weights=weights,
+        pusher=pusher,
+        blob_url=settings.storage.blobs,
+        callback=callback,
+    )
+    models = ModelService(
+        database=database,
+        gateway=gateway,
+        weights=weights,
+        coordinator=coordinator,
+        base_url=settings.http.base_url,
+    )
+    injected: dict[str, object] = {
+        "settings": settings,
+        "database": database,
+        "weights": weights,
+        "gateway": gateway,
+        "callback_target": callback,
+        "coordinator": coordinator,
+        "models": models,
+        "users": UserService(database, secret),
+        "trainings": TrainingService(database=database, coordinator=coordinator, models=models),
+        "metrics": MetricService(database=database, coordinator=coordinator),
+    }
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await database.open()
+        tasks = [
+            asyncio.create_task(_connect(gateway, on_compute_ready)),
+            asyncio.create_task(pusher.run()),
+            asyncio.create_task(reconcile_forever(coordinator, gateway)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await coordinator.stop()
+            await gateway.stop()
+            await database.close()
+
+    app = Litestar(
+        route_handlers=[
+            UserController,
+            ModelController,
+            TrainingController,
+            MetricController,
+            HealthController,
+            take_callback,
+            document,
+            swagger_ui,
+            redoc,
+            create_static_files_router(
+                path="/static", directories=[STATIC_DIR], opt={"public": True}
+            ),
+        ],
+        dependencies={
+            name: Provide(_always(part), sync_to_thread=False) for name, part in injected.items()
+        },
+        middleware=[DefineMiddleware(AuthenticationMiddleware)],
+        exception_handlers={Exception: answer_error},
+        openapi_config=openapi_config(version(DISTRIBUTION)),
+        state=State({"authenticator": Authenticator()}),
+        lifespan=[lifespan],
+        request_max_body_size=settings.http.max_body_bytes,
+        debug=False,
+        logging_config=None,
+    )
+    end_paths_in_slashes(app.openapi_schema)
+    return app
+
+
+def _always(part: object) -> Callable[[], object]:
+    return lambda: part
+
+
+async def _connect(gateway: ComputeGateway, on_ready: Callable[[], None]) -> None:
+    """Start compute behind the API, which answers meanwhile; try until it works."""
+    while True:
+        try:
+            await gateway.start()
+        except ComputeUnavailable as error:
+            logger.warning("compute is not available: %s", error)
+            await asyncio.sleep(CONNECT_PAUSE_SECONDS)
+        else:
+            on_ready()
+            return

@@ -1,0 +1,164 @@
+"""The `starling` command."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+
+import asyncpg
+import click
+import msgspec
+import uvicorn
+
+from backend.app import DISTRIBUTION, create_app
+from backend.data_dir import DataDir, open_data_dir, write_private
+from backend.db.engine import Database
+from backend.db.migrate import migrate
+from backend.errors import StartupError
+from backend.head_requests import answer_head
+from backend.settings import Settings, load_settings
+
+GRACEFUL_SHUTDOWN_SECONDS = 5
+BACKLOG = 2048
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=DISTRIBUTION)
+def cli() -> None:
+    """Starling: train one model together, keep the data at home."""
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on (STARLING_HOST, 127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on (STARLING_PORT, 8000).")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of database, blobs and secret (STARLING_DATA_DIR, ~/.starling).",
+)
+@click.option("--debug", is_flag=True, default=None, help="Log more (STARLING_DEBUG).")
+def serve(**flags: object) -> None:
+    """Run the server until SIGTERM or Ctrl-C."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = load_settings(os.environ, given)
+    data_dir = open_data_dir(settings.storage.data_dir)
+    try:
+        _serve(settings, data_dir)
+    finally:
+        data_dir.close()
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(arguments: tuple[str, ...]) -> None:
+    """Train a small model with participants on this machine (see `starling demo --help`)."""
+    # The demo trains, so it loads torch, which this process must not; it becomes the demo instead.
+    command = [sys.executable, "-m", "examples.digits", *arguments]
+    os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
+
+
+def main() -> None:
+    """Run the command; a startup error is one line on stderr and a non-zero exit code."""
+    try:
+        cli()
+    except StartupError as error:
+        click.echo(f"starling: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _serve(settings: Settings, data_dir: DataDir) -> None:
+    _configure_logging(debug=settings.http.debug)
+    listener = _listen(settings)
+    # Port 0 asks for any free one: from here on, settings tell which.
+    http = msgspec.structs.replace(settings.http, port=listener.getsockname()[1])
+    settings = msgspec.structs.replace(settings, http=http)
+    asyncio.run(_prepare_database(settings))
+
+    from compute.ray_gateway import RayGateway
+
+    from compute.cluster import RayConfig, dashboard_token, dashboard_url
+
+    def tell_dashboard() -> None:
+        entry = {"url": dashboard_url(), "token": dashboard_token()}
+        path = data_dir.path / "ray-dashboard.json"
+        write_private(path, msgspec.json.encode(entry).decode())
+
+    gateway = RayGateway(
+        RayConfig(
+            blob_url=settings.storage.blobs,
+            address=settings.compute.ray_address,
+            include_dashboard=settings.compute.dashboard,
+            dashboard_port=settings.compute.dashboard_port,
+        )
+    )
+    app = create_app(
+        settings,
+        secret=settings.secret or data_dir.secret(),
+        gateway=gateway,
+        on_compute_ready=tell_dashboard,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            answer_head(app),
+            log_config=None,
+            access_log=settings.http.debug,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+            server_header=False,
+            ws="none",
+            lifespan="on",
+        )
+    )
+    # uvicorn raises the signal that ended it once more: by then it has done its work.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    click.echo(f"Starling listens on {settings.http.base_url} (data in {data_dir.path})", err=True)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise StartupError("The server could not start; the log above says why.")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.http.host, settings.http.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartupError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. "
+            "Choose another --port or --host."
+        ) from error
+    listener.listen(BACKLOG)
+    return listener
+
+
+async def _prepare_database(settings: Settings) -> None:
+    database = Database(settings.storage.database)
+    try:
+        await database.open()
+        await migrate()
+    except (OSError, asyncpg.PostgresError, sqlite3.Error) as error:
+        raise StartupError(f"The database cannot be used: {error}.") from error
+    finally:
+        await database.close()
+
+
+def _configure_logging(*, debug: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for package in ("backend", "compute"):
+        logging.getLogger(package).setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

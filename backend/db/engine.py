@@ -1,0 +1,83 @@
+"""The database engine: SQLite or PostgreSQL by URL, and write transactions that fit both."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import unquote, urlsplit
+
+from piccolo.apps.migrations.tables import Migration
+from piccolo.engine.postgres import PostgresEngine
+from piccolo.engine.sqlite import SQLiteEngine, TransactionType
+from piccolo.table import Table
+
+from backend.db import piccolo_conf
+from backend.db.tables import TABLES, User
+
+DatabaseEngine = SQLiteEngine | PostgresEngine
+
+SQLITE_BUSY_TIMEOUT_SECONDS = 30.0
+
+
+class Database:
+    """The engine that every table is bound to.
+
+    One process has one database: Piccolo binds tables, not queries.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _make_engine(url)
+        self._writing = asyncio.Lock()
+
+    def bind(self) -> None:
+        """Make this the database of every table and of Piccolo's migrations."""
+        os.environ["PICCOLO_CONF"] = piccolo_conf.__name__
+        piccolo_conf.DB = self.engine
+        tables: tuple[type[Table], ...] = (*TABLES, Migration)
+        for table in tables:
+            table._meta.db = self.engine  # noqa: SLF001 - Piccolo's documented way to set it
+
+    async def open(self) -> None:
+        """Bind, and make the connections that requests will share."""
+        self.bind()
+        if isinstance(self.engine, PostgresEngine):
+            await self.engine.start_connection_pool(min_size=1, max_size=20)
+        else:
+            # Readers go on while somebody writes; the mode stays with the file.
+            await User.raw("PRAGMA journal_mode = WAL")
+
+    async def close(self) -> None:
+        """Close the shared connections."""
+        if isinstance(self.engine, PostgresEngine) and self.engine.pool is not None:
+            await self.engine.close_connection_pool()
+
+    async def check(self) -> None:
+        """Raises what the driver raises when the database does not answer."""
+        await User.raw("SELECT 1")
+
+    @asynccontextmanager
+    async def write_transaction(self) -> AsyncIterator[None]:
+        """A transaction that may write; it commits when the block ends without an exception.
+
+        Constraints: the block MUST NOT wait for anything but the database. On SQLite one writes at
+        a time, from the first statement on; on PostgreSQL a block that decides by what it reads
+        MUST first update the row that guards the decision.
+        """
+        if isinstance(self.engine, PostgresEngine):
+            async with self.engine.transaction():
+                yield
+            return
+        async with (
+            self._writing,
+            self.engine.transaction(transaction_type=TransactionType.immediate),
+        ):
+            yield
+
+
+def _make_engine(url: str) -> DatabaseEngine:
+    if url.startswith("sqlite:///"):
+        return SQLiteEngine(
+            path=unquote(url.removeprefix("sqlite:///")), timeout=SQLITE_BUSY_TIMEOUT_SECONDS
+        )
+    parts = urlsplit(url)
+    return PostgresEngine(config={"dsn": url, "database": parts.path.lstrip("/")})

@@ -1,0 +1,184 @@
+"""Every table. What a column means is in its `help_text`.
+
+Columns that must be unique together are one text column (`key`), because SQLite cannot add a
+composite constraint to a table.
+"""
+
+import uuid
+
+from piccolo.columns import (
+    JSON,
+    UUID,
+    BigInt,
+    BigSerial,
+    Boolean,
+    Bytea,
+    DoublePrecision,
+    ForeignKey,
+    Integer,
+    Serial,
+    Text,
+    Timestamptz,
+    Varchar,
+)
+from piccolo.columns.defaults.timestamptz import TimestamptzNow
+from piccolo.columns.defaults.uuid import UUID4
+from piccolo.table import Table
+
+
+def training_key(training: uuid.UUID, *parts: object) -> str:
+    """Value of a `key` column of rows that belong to a training."""
+    return ":".join([training.hex, *(p.hex if isinstance(p, uuid.UUID) else str(p) for p in parts)])
+
+
+class User(Table, tablename="starling_user"):
+    """A person or machine that can sign in."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    username = Varchar(length=150, unique=True)
+    password_hash = Text(help_text="argon2id, in PHC format")
+    first_name = Text(default="")
+    last_name = Text(default="")
+    email = Text(default="")
+    message_endpoint = Text(default="", help_text="URL of the webhook; empty: feed only")
+    actor = Boolean(default=False, help_text="may run trainings")
+    client = Boolean(default=False, help_text="may take part in trainings")
+    superuser = Boolean(default=False)
+    active = Boolean(default=True, help_text="false: cannot sign in")
+    token_hash = Varchar(length=64, unique=True, help_text="SHA-256 of the API token, hex")
+    token_generation = Integer(default=0, help_text="goes into the token; raised to replace it")
+    created_at = Timestamptz(default=TimestamptzNow())
+
+
+class GlobalModel(Table, tablename="global_model"):
+    """A model somebody uploaded, as it is now; its past is in `ModelVersion`."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    kind = Varchar(length=8, help_text="GLOBAL or SWAG")
+    owner = ForeignKey(User, index=True, null=False)
+    name = Varchar(length=256)
+    description = Text(default="")
+    input_shape = JSON(null=True, default=None, help_text="list of int or null, or null")
+    round = Integer(default=0, help_text="aggregations behind the present weights")
+    format = Varchar(length=32, help_text="container, a ModelFormat")
+    digest = Varchar(length=64, index=True, help_text="blob of the present weights")
+    size_bytes = BigInt()
+    preprocessing_digest = Varchar(length=64, null=True, default=None, index=True)
+    num_parameters = BigInt()
+    stats = JSON(null=True, default=None, help_text="layer statistics, made at upload")
+    created_at = Timestamptz(default=TimestamptzNow())
+
+
+class ModelVersion(Table, tablename="model_version"):
+    """The weights of a global model after a number of aggregations."""
+
+    id = Serial(primary_key=True)
+    key = Varchar(length=100, unique=True, help_text="model:round")
+    model = ForeignKey(GlobalModel, index=True, null=False)
+    round = Integer()
+    digest = Varchar(length=64, index=True)
+    size_bytes = BigInt()
+    created_at = Timestamptz(default=TimestamptzNow())
+
+
+class Training(Table, tablename="training"):
+    """A training and where it stands."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    actor = ForeignKey(User, index=True, null=False)
+    model = ForeignKey(GlobalModel, unique=True, null=False)
+    state = Varchar(length=1, default="I", index=True, help_text="a TrainingState")
+    round = Integer(default=0, help_text="index of the open or last round")
+    target_num_updates = Integer(help_text="rounds to run")
+    aggregation_method = Varchar(length=16)
+    uncertainty_method = Varchar(length=16)
+    options = JSON(default="{}", help_text="as the actor gave them")
+    metric_names = JSON(default="[]")
+    error = Text(null=True, default=None, help_text="why the state is E, for people")
+    created_at = Timestamptz(default=TimestamptzNow())
+    last_update = Timestamptz(default=TimestamptzNow())
+
+
+class Participant(Table, tablename="participant"):
+    """Membership of a user in a training; `id` keeps the order of registration."""
+
+    id = Serial(primary_key=True)
+    key = Varchar(length=100, unique=True, help_text="training:user")
+    training = ForeignKey(Training, index=True, null=False)
+    user = ForeignKey(User, index=True, null=False)
+    registered_at = Timestamptz(default=TimestamptzNow())
+
+
+class Round(Table, tablename="round"):
+    """One round of a training; written by the coordinator only."""
+
+    id = Serial(primary_key=True)
+    key = Varchar(length=100, unique=True, help_text="training:index")
+    training = ForeignKey(Training, index=True, null=False)
+    index = Integer(help_text="0-based")
+    phase = Varchar(length=16, index=True, help_text="a Phase")
+    opened_at = Timestamptz(default=TimestamptzNow())
+    closed_at = Timestamptz(null=True, default=None, help_text="last expected update accepted")
+    aggregated_at = Timestamptz(null=True, default=None)
+    figures = JSON(null=True, default=None, help_text="RoundFigures of the aggregator")
+
+
+class LocalModel(Table, tablename="local_model"):
+    """An accepted update. Its row outlives its weights, so that repeats are recognised."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    key = Varchar(length=150, unique=True, help_text="training:round:owner")
+    round_key = Varchar(length=100, index=True, help_text="key of the Round")
+    training = ForeignKey(Training, index=True, null=False)
+    base_model = ForeignKey(GlobalModel, index=True, null=False)
+    round = Integer()
+    owner = ForeignKey(User, index=True, null=False)
+    digest = Varchar(length=64, index=True)
+    size_bytes = BigInt()
+    sample_size = BigInt()
+    kept = Boolean(default=True, help_text="false: aggregated, weights deleted")
+    received_at = Timestamptz(default=TimestamptzNow())
+
+
+class Metric(Table, tablename="metric"):
+    """One reported figure of a global or local model."""
+
+    id = Serial(primary_key=True)
+    model = UUID(index=True, default=None, help_text="id of a GlobalModel or LocalModel")
+    reporter = ForeignKey(User, index=True, null=False)
+    identifier = Varchar(length=64, null=True, default=None)
+    key = Varchar(length=32)
+    step = Integer(help_text="round of the model when it was reported")
+    value_float = DoublePrecision(null=True, default=None, help_text="finite numbers")
+    value_nonfinite = Varchar(
+        length=9, null=True, default=None, help_text="NaN, Infinity or -Infinity"
+    )
+    value_binary = Bytea(null=True, default=None, help_text="what is no number, as sent")
+    created_at = Timestamptz(default=TimestamptzNow())
+
+
+class Notification(Table, tablename="notification"):
+    """The outbox: what a user is to be told, in order of `id`."""
+
+    id = BigSerial(primary_key=True)
+    recipient = ForeignKey(User, index=True, null=False)
+    training = UUID(index=True, default=None, help_text="kept when the training is deleted")
+    type = Varchar(length=32)
+    body = JSON(default="{}")
+    created_at = Timestamptz(default=TimestamptzNow())
+    waiting = Boolean(default=True, index=True, help_text="to be pushed to the webhook")
+    attempts = Integer(default=0)
+    last_error = Text(null=True, default=None)
+
+
+TABLES: tuple[type[Table], ...] = (
+    User,
+    GlobalModel,
+    ModelVersion,
+    Training,
+    Participant,
+    Round,
+    LocalModel,
+    Metric,
+    Notification,
+)

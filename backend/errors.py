@@ -1,0 +1,217 @@
+"""What can go wrong for a caller, and how each is answered.
+
+StarlingError
+├── InvalidRequest            400  a field is missing or wrong
+│   ├── NotFound              400  the id in the path or body names nothing (the contract has 400)
+│   ├── RefusedUpload         400  the file is not what it should be
+│   └── WrongState            400  the training is not in the state or round that this needs
+├── NotAuthenticated          401
+├── NotAllowed                403  somebody else's
+├── NothingHere               404  the thing exists, the part asked for does not
+├── Conflict                  409  collides with what was accepted before
+├── TooLarge                  413
+└── WrongMediaType            415
+ComputeUnavailable, BlobStoreUnavailable 503, BlobStoreFull 507: see `OUTAGES`
+StartupError                       ends `starling` with one line and exit code 1
+└── BadSetting                     ... and exit code 2
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import cast
+
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.status_codes import (
+    HTTP_400_BAD_REQUEST,
+    HTTP_401_UNAUTHORIZED,
+    HTTP_403_FORBIDDEN,
+    HTTP_404_NOT_FOUND,
+    HTTP_405_METHOD_NOT_ALLOWED,
+    HTTP_409_CONFLICT,
+    HTTP_413_REQUEST_ENTITY_TOO_LARGE,
+    HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+    HTTP_500_INTERNAL_SERVER_ERROR,
+    HTTP_503_SERVICE_UNAVAILABLE,
+    HTTP_507_INSUFFICIENT_STORAGE,
+)
+
+from compute.blobs import BlobStoreFull, BlobStoreUnavailable
+from compute.gateway import ComputeUnavailable
+
+logger = logging.getLogger(__name__)
+
+FieldErrors = Mapping[str, list[str]]
+
+
+class StartupError(Exception):
+    """The server cannot start; the message is one line for the operator."""
+
+    exit_code = 1
+
+
+class BadSetting(StartupError):
+    """A flag or variable has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class StarlingError(Exception):
+    """A refusal that the caller is told about, in `detail`."""
+
+    def __init__(self, detail: str, *, errors: FieldErrors | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+class InvalidRequest(StarlingError):
+    """A field is missing or wrong."""
+
+    @classmethod
+    def field(cls, name: str, message: str) -> "InvalidRequest":
+        """The refusal of one field."""
+        return cls(f"{name}: {message}", errors={name: [message]})
+
+
+class NotFound(InvalidRequest):
+    """The id names nothing."""
+
+    def __init__(self, noun: str, given: object) -> None:
+        super().__init__(f"{noun} {given} not found.")
+
+
+class RefusedUpload(InvalidRequest):
+    """The uploaded file is not what it should be."""
+
+
+class WrongState(InvalidRequest):
+    """The training is not in the state or round that the request needs."""
+
+
+class NotAuthenticated(StarlingError):
+    """Credentials are missing or wrong."""
+
+
+class NotAllowed(StarlingError):
+    """The caller has no right to this."""
+
+
+class NothingHere(StarlingError):
+    """The part asked for does not exist."""
+
+
+class Conflict(StarlingError):
+    """The request collides with what was accepted before."""
+
+
+class TooLarge(StarlingError):
+    """The body is larger than the server takes."""
+
+
+class WrongMediaType(StarlingError):
+    """The body is in a format that this address does not take."""
+
+
+STATUS: dict[type[StarlingError], int] = {
+    InvalidRequest: HTTP_400_BAD_REQUEST,
+    NotFound: HTTP_400_BAD_REQUEST,
+    RefusedUpload: HTTP_400_BAD_REQUEST,
+    WrongState: HTTP_400_BAD_REQUEST,
+    NotAuthenticated: HTTP_401_UNAUTHORIZED,
+    NotAllowed: HTTP_403_FORBIDDEN,
+    NothingHere: HTTP_404_NOT_FOUND,
+    Conflict: HTTP_409_CONFLICT,
+    TooLarge: HTTP_413_REQUEST_ENTITY_TOO_LARGE,
+    WrongMediaType: HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+}
+
+# Nobody's mistake: the same request may succeed later. Details go to the log.
+OUTAGES: dict[type[Exception], tuple[int, str]] = {
+    ComputeUnavailable: (
+        HTTP_503_SERVICE_UNAVAILABLE,
+        "The compute cluster takes no work at the moment; nothing was stored. Try again soon.",
+    ),
+    BlobStoreUnavailable: (
+        HTTP_503_SERVICE_UNAVAILABLE,
+        "The blob store does not answer at the moment; nothing was stored. Try again soon.",
+    ),
+    BlobStoreFull: (
+        HTTP_507_INSUFFICIENT_STORAGE,
+        "The server has no space left; nothing was stored. Tell its operator.",
+    ),
+}
+
+HEADERS: dict[int, dict[str, str]] = {
+    HTTP_401_UNAUTHORIZED: {"WWW-Authenticate": "Token"},
+    HTTP_503_SERVICE_UNAVAILABLE: {"Retry-After": "2"},
+}
+
+AnyRequest = Request[object, object, State]
+
+
+def answer(status: int, detail: str, errors: FieldErrors | None = None) -> Response[object]:
+    """The JSON answer of an error."""
+    content: dict[str, object] = {"detail": detail}
+    if errors:
+        content["errors"] = errors
+    return Response(content, status_code=status, headers=HEADERS.get(status, {}))
+
+
+def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
+    """The one place where an exception becomes an answer."""
+    if isinstance(error, StarlingError):
+        return answer(STATUS[type(error)], error.detail, error.errors)
+    if isinstance(error, ValidationException):
+        errors = _field_errors(error)
+        detail = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in errors.items())
+        return answer(HTTP_400_BAD_REQUEST, detail or error.detail, errors)
+    if isinstance(error, HTTPException):
+        return _answer_http(request, error)
+    if (outage := OUTAGES.get(type(error))) is not None:
+        logger.warning("%s at %s %s", error, request.method, request.url.path)
+        return answer(*outage)
+    logger.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)
+    return answer(
+        HTTP_500_INTERNAL_SERVER_ERROR,
+        "Something went wrong on our side. It was logged; try again or tell the operator.",
+    )
+
+
+def _answer_http(request: AnyRequest, error: HTTPException) -> Response[object]:
+    if error.status_code == HTTP_405_METHOD_NOT_ALLOWED:
+        response = answer(error.status_code, f'Method "{request.method}" not allowed.')
+        response.headers.update(error.headers or {})
+        return response
+    if error.status_code == HTTP_404_NOT_FOUND:
+        return answer(error.status_code, f"There is nothing at {request.url.path}.")
+    if error.status_code == HTTP_413_REQUEST_ENTITY_TOO_LARGE:
+        return answer(error.status_code, "The body is larger than this address takes.")
+    if error.status_code >= HTTP_500_INTERNAL_SERVER_ERROR:
+        logger.error("http error at %s", request.url.path, exc_info=error)
+    return answer(error.status_code, error.detail)
+
+
+def _field_errors(error: ValidationException) -> dict[str, list[str]]:
+    """Field name to messages, from what Litestar collected of msgspec's complaints."""
+    errors: dict[str, list[str]] = {}
+    for entry in cast("list[dict[str, str]]", error.extra or []):
+        message, key = entry.get("message", "invalid"), entry.get("key", "body")
+        if key == "data":
+            key, message = _named_field(message)
+        errors.setdefault(key.split("[")[0].split(".")[0], []).append(message)
+    return errors
+
+
+def _named_field(message: str) -> tuple[str, str]:
+    """Field and message of a complaint about the body as a whole."""
+    for text, meaning in (
+        ("missing required field `", "This field is required."),
+        ("unknown field `", "Unknown field."),
+    ):
+        if text in message:
+            return message.split(text)[1].rstrip("`"), meaning
+    if message == "'data'":
+        return "body", "A JSON object is required."
+    return "body", message

@@ -1,0 +1,296 @@
+"""Forms, taken as a stream: files go to the blob store's staging area, fields stay in memory.
+
+Whatever its size, an upload never needs more memory than a few chunks. The SHA-256 of a file is
+taken while it arrives, in worker threads.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from urllib.parse import parse_qsl
+
+from litestar import Request
+from litestar.datastructures import State
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from backend.errors import InvalidRequest, TooLarge, WrongMediaType
+from compute.blobs import BlobStore, Staged, StagedWriter
+
+MAX_FIELDS = 20_000
+MAX_FIELD_BYTES = 16 * 1024**2
+WRITE_BATCH_BYTES = 1024**2
+
+MULTIPART = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+
+UserT = TypeVar("UserT")
+
+
+class Form:
+    """A received form. Field values are bytes, as sent; files are staged."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, list[bytes]] = {}
+        self.files: dict[str, Staged] = {}
+
+    def require_only(self, known: Collection[str]) -> None:
+        """Refuse fields that mean nothing here.
+
+        Raises:
+            InvalidRequest: naming each of them.
+        """
+        if unknown := sorted(set(self.fields) - set(known)):
+            raise InvalidRequest(
+                f"Unknown field: {', '.join(unknown)}.",
+                errors={name: ["Unknown field."] for name in unknown},
+            )
+
+    def text(self, name: str) -> str | None:
+        """The field's only value, or None when it was not sent.
+
+        Raises:
+            InvalidRequest: it was sent more than once, or is no text.
+        """
+        values = self.texts(name)
+        if len(values) > 1:
+            raise InvalidRequest.field(name, "Send this field once.")
+        return values[0] if values else None
+
+    def required_text(self, name: str) -> str:
+        """The field's only value.
+
+        Raises:
+            InvalidRequest: it is missing, was sent more than once, or is no text.
+        """
+        value = self.text(name)
+        if value is None:
+            raise InvalidRequest(
+                f"Missing required field: {name}", errors={name: ["This field is required."]}
+            )
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a repeated field, in order.
+
+        Raises:
+            InvalidRequest: one of them is no text.
+        """
+        return [_decoded(name, value) for value in self.fields.get(name, [])]
+
+    def whole_number(self, name: str, *, minimum: int) -> int:
+        """The field's only value as an integer.
+
+        Raises:
+            InvalidRequest: it is missing, no integer, or too small or large to be one.
+        """
+        text = self.required_text(name)
+        try:
+            number = int(text)
+        except ValueError as error:
+            raise InvalidRequest.field(name, f"{text[:40]!r} is not a whole number.") from error
+        if not minimum <= number < 2**63:
+            raise InvalidRequest.field(name, f"{text[:40]} is out of range: at least {minimum}.")
+        return number
+
+    def file(self, name: str) -> Staged:
+        """The uploaded file.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        if name not in self.files:
+            raise InvalidRequest(
+                f"No uploaded file '{name}' found.", errors={name: ["A file is required."]}
+            )
+        return self.files[name]
+
+
+@asynccontextmanager
+async def receive_form(
+    request: Request[UserT, object, State],
+    blobs: BlobStore,
+    *,
+    files: Collection[str] = (),
+    limit_bytes: int,
+) -> AsyncIterator[Form]:
+    """The request's form; staged files that were not promoted are discarded at the end.
+
+    Args:
+        files: Names of the file parts to keep; other files are read and dropped.
+        limit_bytes: Largest body.
+
+    Raises:
+        InvalidRequest: the form is malformed.
+        TooLarge: the body or a field is larger than the limit.
+        WrongMediaType: the body is no form.
+    """
+    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    form = Form()
+    body = _limited(request, limit_bytes)
+    try:
+        match media_type.lower():
+            case "multipart/form-data":
+                await _receive_multipart(form, body, options.get("boundary", ""), blobs, files)
+            case "application/x-www-form-urlencoded":
+                await _receive_urlencoded(form, body)
+            case _:
+                raise WrongMediaType(
+                    f'Unsupported media type "{media_type}" in request. Send {MULTIPART}.'
+                )
+        yield form
+    finally:
+        for staged in form.files.values():
+            await asyncio.to_thread(blobs.discard, staged)
+
+
+async def _limited(
+    request: Request[UserT, object, State], limit_bytes: int
+) -> AsyncIterator[bytes]:
+    message = f"The body is larger than the {limit_bytes} bytes that this server takes."
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise TooLarge(message)
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit_bytes:
+            raise TooLarge(message)
+        yield chunk
+
+
+async def _receive_urlencoded(form: Form, body: AsyncIterator[bytes]) -> None:
+    received = bytearray()
+    async for chunk in body:
+        received += chunk
+        if len(received) > MAX_FIELD_BYTES:
+            raise TooLarge("The form is too large; send files as multipart/form-data.")
+    try:
+        pairs = parse_qsl(
+            received.decode("latin-1"),
+            keep_blank_values=True,
+            max_num_fields=MAX_FIELDS,
+            encoding="latin-1",
+        )
+    except ValueError as error:
+        raise InvalidRequest("The form has too many fields.") from error
+    for name, value in pairs:
+        form.fields.setdefault(name, []).append(value.encode("latin-1"))
+
+
+async def _receive_multipart(
+    form: Form,
+    body: AsyncIterator[bytes],
+    boundary: str,
+    blobs: BlobStore,
+    files: Collection[str],
+) -> None:
+    part: _Part | None = None
+    try:
+        with PushMultipartParser(boundary, max_segment_count=MAX_FIELDS) as parser:
+            async for chunk in body:
+                for event in parser.parse(chunk):
+                    if isinstance(event, MultipartSegment):
+                        part = _open_part(event, form, blobs, files)
+                    elif part is None:
+                        raise InvalidRequest("The multipart body is malformed.")
+                    elif event:
+                        part.append(event)
+                    else:
+                        await part.finish(form)
+                        part = None
+                # The parser is synchronous; what it found is written between two chunks.
+                if part is not None:
+                    await part.flush()
+    except MultipartError as error:
+        raise InvalidRequest(f"The multipart body is malformed: {error}.") from error
+    finally:
+        if part is not None:
+            await part.abort()
+
+
+class _Part:
+    """A field, collected in memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._pending = bytearray()
+
+    def append(self, data: bytes) -> None:
+        self._pending += data
+        if len(self._pending) > MAX_FIELD_BYTES:
+            raise TooLarge(f"{self.name}: the field is too large; send it as a file.")
+
+    async def flush(self) -> None:
+        """A field waits for its end."""
+
+    async def finish(self, form: Form) -> None:
+        form.fields.setdefault(self.name, []).append(bytes(self._pending))
+
+    async def abort(self) -> None:
+        self._pending.clear()
+
+
+class _DroppedPart(_Part):
+    """A file that nobody asked for."""
+
+    def append(self, data: bytes) -> None:
+        """Read and forgotten."""
+
+    async def finish(self, form: Form) -> None:
+        """Nothing is kept."""
+
+
+class _FilePart(_Part):
+    """A file on its way to the staging area."""
+
+    def __init__(self, name: str, writer: StagedWriter) -> None:
+        super().__init__(name)
+        self._writer = writer
+
+    def append(self, data: bytes) -> None:
+        self._pending += data
+
+    async def flush(self) -> None:
+        if len(self._pending) >= WRITE_BATCH_BYTES:
+            await self._write()
+
+    async def finish(self, form: Form) -> None:
+        await self._write()
+        form.files[self.name] = await asyncio.to_thread(self._writer.finish)
+
+    async def abort(self) -> None:
+        await asyncio.to_thread(self._writer.abort)
+
+    async def _write(self) -> None:
+        batch, self._pending = self._pending, bytearray()
+        if batch:
+            await asyncio.to_thread(self._writer.write, batch)
+
+
+def _open_part(
+    segment: MultipartSegment, form: Form, blobs: BlobStore, files: Collection[str]
+) -> _Part:
+    name: str = segment.name
+    if segment.filename is None:
+        return _Part(name)
+    if name not in files:
+        return _DroppedPart(name)
+    if name in form.files:
+        raise InvalidRequest.field(name, "Send this file once.")
+    return _FilePart(name, blobs.stage())
+
+
+def _decoded(name: str, value: bytes) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest.field(name, "This is not UTF-8 text.") from error
+    if "\0" in text:
+        raise InvalidRequest.field(name, "Text must not contain NUL characters.")
+    return text

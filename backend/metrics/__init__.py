@@ -1,0 +1,1 @@
+"""Figures that participants and actors report about models."""

@@ -1,0 +1,1 @@
+"""Global models and the local models that participants make of them."""

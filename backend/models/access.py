@@ -1,0 +1,84 @@
+"""Who a caller is to a model, and the models themselves by id."""
+
+from enum import Flag, auto
+from uuid import UUID
+
+import msgspec
+
+from backend.db.tables import GlobalModel, LocalModel, Participant, Training, training_key
+from backend.errors import NotAllowed, NotFound
+from backend.security.authentication import Caller
+from backend.security.ids import parse_id
+
+
+class Relation(Flag):
+    """What a caller is to a model or training."""
+
+    NONE = 0
+    OWNER = auto()
+    ACTOR = auto()
+    PARTICIPANT = auto()
+    SUPERUSER = auto()
+
+
+class FoundModel(msgspec.Struct, frozen=True):
+    """A model with its training, if it has one, and what the caller is to it."""
+
+    model: GlobalModel | LocalModel
+    training: Training | None
+    relation: Relation
+
+    def require(self, allowed: Relation, message: str = "This model is not yours to see.") -> None:
+        """Raises `NotAllowed` unless the caller is one of `allowed`."""
+        if not self.relation & allowed:
+            raise NotAllowed(message)
+
+
+# A local model tells much about its owner's data, so other participants never see it.
+MAY_READ_GLOBAL = Relation.OWNER | Relation.ACTOR | Relation.PARTICIPANT | Relation.SUPERUSER
+MAY_READ_LOCAL = Relation.OWNER | Relation.ACTOR | Relation.SUPERUSER
+MAY_DELETE = Relation.OWNER | Relation.ACTOR
+
+
+async def find_model(given_id: str, caller: Caller) -> FoundModel:
+    """A global or local model. Raises `NotFound`."""
+    model_id = parse_id("Model", given_id)
+    if (local := await LocalModel.objects().get(LocalModel.id == model_id)) is not None:
+        training = await Training.objects().get(Training.id == local.training)
+        return FoundModel(local, training, await _relation(local.owner, training, caller))
+    return await _find_global(model_id, "Model", given_id, caller)
+
+
+async def find_global_model(given_id: str, caller: Caller) -> FoundModel:
+    """A global model. Raises `NotFound`, for a local one too."""
+    return await _find_global(parse_id("GlobalModel", given_id), "GlobalModel", given_id, caller)
+
+
+async def find_readable(given_id: str, caller: Caller) -> FoundModel:
+    """A model that the caller may read. Raises `NotFound` or `NotAllowed`."""
+    found = await find_model(given_id, caller)
+    is_local = isinstance(found.model, LocalModel)
+    found.require(MAY_READ_LOCAL if is_local else MAY_READ_GLOBAL)
+    return found
+
+
+async def _find_global(model_id: UUID, noun: str, given_id: str, caller: Caller) -> FoundModel:
+    model = await GlobalModel.objects().get(GlobalModel.id == model_id)
+    if model is None:
+        raise NotFound(noun, given_id)
+    training = await Training.objects().get(Training.model == model_id)
+    return FoundModel(model, training, await _relation(model.owner, training, caller))
+
+
+async def _relation(owner: UUID, training: Training | None, caller: Caller) -> Relation:
+    relation = Relation.SUPERUSER if caller.superuser else Relation.NONE
+    if owner == caller.id:
+        relation |= Relation.OWNER
+    if training is not None:
+        if training.actor == caller.id:
+            relation |= Relation.ACTOR
+        if await Participant.exists().where(
+            Participant.key == training_key(training.id, caller.id)
+        ):
+            relation |= Relation.PARTICIPANT
+    return relation

@@ -1,0 +1,96 @@
+"""Reads the multipart fields of model and update uploads."""
+
+import msgspec
+
+from backend.errors import InvalidRequest
+from backend.forms import Form
+from backend.metrics.values import MetricValue, metric_values
+from backend.models.schemas import InputShape, UploadedModel
+
+MODEL_FIELDS = ("name", "description", "input_shape", "type", "round")
+METRIC_FIELDS = ("metric_names", "metric_values")
+UPDATE_FIELDS = ("round", "sample_size", "owner", *METRIC_FIELDS)
+KINDS = ("GLOBAL",)
+
+MAX_NAME_LENGTH = 256
+MAX_DIMENSIONS = 16
+FREE_DIMENSION = ("none", "null")
+
+
+class UploadedUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of an update upload, read and checked."""
+
+    round: int
+    sample_size: int
+    metrics: list[MetricValue]
+
+
+def read_model(form: Form) -> UploadedModel:
+    """The fields that describe a new global model.
+
+    Raises:
+        InvalidRequest: a field is missing, unknown or has a value that cannot be.
+    """
+    form.file("model_file")
+    form.require_only(MODEL_FIELDS)
+    name = form.required_text("name")
+    if len(name) > MAX_NAME_LENGTH:
+        raise InvalidRequest.field("name", f"At most {MAX_NAME_LENGTH} characters.")
+    kind = (form.text("type") or "GLOBAL").upper()
+    if kind not in KINDS:
+        raise InvalidRequest.field("type", f"Must be one of: {', '.join(KINDS)}.")
+    return UploadedModel(
+        kind=kind,
+        name=name,
+        description=form.required_text("description"),
+        input_shape=read_shape(form.texts("input_shape")),
+        round=form.whole_number("round", minimum=0) if "round" in form.fields else 0,
+    )
+
+
+def read_update(form: Form) -> UploadedUpdate:
+    """The fields that come with an update.
+
+    Raises:
+        InvalidRequest: a field is missing, unknown or has a value that cannot be.
+    """
+    form.file("model_file")
+    form.require_only(UPDATE_FIELDS)
+    return UploadedUpdate(
+        round=form.whole_number("round", minimum=0),
+        sample_size=form.whole_number("sample_size", minimum=1),
+        metrics=read_metrics(form),
+    )
+
+
+def read_metrics(form: Form) -> list[MetricValue]:
+    """Repeated `metric_names` and `metric_values`; values stay bytes until known to be numbers."""
+    return metric_values(form.texts("metric_names"), form.fields.get("metric_values", []))
+
+
+def read_shape(texts: list[str]) -> InputShape:
+    """The shape in a repeated field: one entry per dimension, none or a single None for no shape.
+
+    Raises:
+        InvalidRequest: an entry is neither a positive integer nor None.
+    """
+    shape = [_dimension(text) for text in texts]
+    if len(shape) > MAX_DIMENSIONS:
+        raise InvalidRequest.field("input_shape", f"At most {MAX_DIMENSIONS} dimensions.")
+    return None if shape in ([], [None]) else shape
+
+
+def _dimension(text: str) -> int | None:
+    if text.strip().lower() in FREE_DIMENSION:
+        return None
+    try:
+        size = int(text)
+    except ValueError:
+        size = 0
+    if not 0 < size < 2**31:
+        raise InvalidRequest.field(
+            "input_shape",
+            f"{text[:40]!r} is no dimension. Repeat the field once per dimension, with a positive "
+            "integer, or None for a free one.",
+        )
+    return size

@@ -1,0 +1,69 @@
+"""Notifications, written in the transaction of what they tell about."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from backend.db.tables import Notification, User
+
+
+class NotificationType(StrEnum):
+    """What happened, as existing clients know it."""
+
+    TRAINING_START = "TRAINING_START"
+    UPDATE_ROUND_START = "UPDATE_ROUND_START"
+    MODEL_TEST_ROUND = "MODEL_TEST_ROUND"
+    TRAINING_FINISHED = "TRAINING_FINISHED"
+    CLIENT_REMOVED = "CLIENT_REMOVED"
+
+
+class NotificationJson(msgspec.Struct):
+    """The payload of a webhook."""
+
+    notification_type: str
+    training_uuid: UUID
+    body: msgspec.Raw
+
+
+async def enqueue(
+    kind: NotificationType,
+    recipients: Iterable[UUID],
+    training_id: UUID,
+    body: Mapping[str, object],
+) -> None:
+    """Tell the recipients, once each; runs inside the caller's write transaction.
+
+    Who has no webhook finds the notification in the feed, and nothing waits to be pushed.
+    """
+    wanted = list(dict.fromkeys(recipients))
+    if not wanted:
+        return
+    rows = await User.select(User.id, User.message_endpoint).where(User.id.is_in(wanted))
+    endpoints = {row["id"]: row["message_endpoint"] for row in rows}
+    encoded = msgspec.json.encode(body).decode()
+    await Notification.insert(
+        *(
+            Notification(
+                recipient=recipient,
+                training=training_id,
+                type=kind.value,
+                body=encoded,
+                waiting=bool(endpoints[recipient]),
+            )
+            for recipient in wanted
+            if recipient in endpoints
+        )
+    )
+
+
+def payload(row: Mapping[str, object]) -> bytes:
+    """The bytes POSTed for a row of the outbox."""
+    return msgspec.json.encode(
+        NotificationJson(
+            notification_type=str(row["type"]),
+            training_uuid=UUID(str(row["training"])),
+            body=msgspec.Raw(str(row["body"]).encode()),
+        )
+    )

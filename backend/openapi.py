@@ -1,0 +1,154 @@
+"""The API document: OpenAPI 3.1 from the schemas, with Swagger UI and ReDoc served by ourselves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import yaml
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from litestar.enums import MediaType
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import (
+    JsonRenderPlugin,
+    RedocRenderPlugin,
+    SwaggerRenderPlugin,
+)
+from litestar.openapi.spec import (
+    Components,
+    OpenAPI,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+)
+from litestar.serialization import encode_json
+
+from backend.forms import MULTIPART, URLENCODED
+
+VENDOR_URL = "/static/vendor"
+STATIC_DIR = Path(__file__).parent.parent / "frontend_static"
+YAML_MEDIA_TYPE = "application/vnd.oai.openapi"
+JSON_MEDIA_TYPE = "application/vnd.oai.openapi+json"
+
+_FAVICON = f'<link rel="icon" type="image/png" href="{VENDOR_URL}/swagger-ui/favicon-32x32.png">'
+_SWAGGER_UI = SwaggerRenderPlugin(
+    js_url=f"{VENDOR_URL}/swagger-ui/swagger-ui-bundle.js",
+    css_url=f"{VENDOR_URL}/swagger-ui/swagger-ui.css",
+    standalone_preset_js_url=f"{VENDOR_URL}/swagger-ui/swagger-ui-standalone-preset.js",
+    favicon=_FAVICON,
+)
+_REDOC = RedocRenderPlugin(
+    js_url=f"{VENDOR_URL}/redoc/redoc.standalone.js", google_fonts=False, favicon=_FAVICON
+)
+
+
+class FormField(msgspec.Struct, frozen=True):
+    """One field of a form, for the document; what is accepted is decided where it is read."""
+
+    name: str
+    kind: Literal["text", "integer", "file"] = "text"
+    required: bool = False
+    repeated: bool = False
+
+    def schema(self) -> Schema:
+        """JSON schema of the field."""
+        match self.kind:
+            case "file":
+                return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+            case "integer":
+                return Schema(type=OpenAPIType.INTEGER)
+            case "text":
+                text = Schema(type=OpenAPIType.STRING)
+                return Schema(type=OpenAPIType.ARRAY, items=text) if self.repeated else text
+
+
+def form_operation(*fields: FormField) -> type[Operation]:
+    """An operation class whose request body is this form, for handlers that read it as a stream."""
+    schema = Schema(
+        type=OpenAPIType.OBJECT,
+        properties={field.name: field.schema() for field in fields},
+        required=[field.name for field in fields if field.required] or None,
+    )
+    has_file = any(field.kind == "file" for field in fields)
+    media_types = (MULTIPART,) if has_file else (MULTIPART, URLENCODED)
+    body = RequestBody(
+        content={name: OpenAPIMediaType(schema=schema) for name in media_types}, required=True
+    )
+
+    @dataclass
+    class FormOperation(Operation):
+        """An operation that takes a form."""
+
+        def __post_init__(self) -> None:
+            self.request_body = body
+
+    return FormOperation
+
+
+def end_paths_in_slashes(document: OpenAPI) -> None:
+    """Name the paths in the document as the contract does; Litestar drops the last slash."""
+    document.paths = {
+        f"{path}/" if path.startswith("/api/") else path: item
+        for path, item in (document.paths or {}).items()
+    }
+
+
+@get("/api/schema/", include_in_schema=False, public=True, sync_to_thread=False)
+def document(request: Request[object, object, State]) -> Response[bytes]:
+    """The OpenAPI document as YAML, or as JSON when the query or the Accept header asks for it."""
+    schema = request.app.openapi_schema.to_schema()
+    if wants_json(request):
+        return Response(encode_json(schema), media_type=JSON_MEDIA_TYPE)
+    return Response(yaml.dump(schema, sort_keys=False).encode(), media_type=YAML_MEDIA_TYPE)
+
+
+def wants_json(request: Request[object, object, State]) -> bool:
+    """Whether the caller asks for the document as JSON."""
+    wanted = request.query_params.get("format")
+    if wanted is not None:
+        return bool(wanted == "json")
+    return "application/json" in request.headers.get("accept", "")
+
+
+@get("/api/schema/swagger-ui/", include_in_schema=False, public=True, media_type=MediaType.HTML)
+async def swagger_ui(request: Request[object, object, State]) -> bytes:
+    """Swagger UI."""
+    return _SWAGGER_UI.render(request, request.app.openapi_schema.to_schema())
+
+
+@get("/api/schema/redoc/", include_in_schema=False, public=True, media_type=MediaType.HTML)
+async def redoc(request: Request[object, object, State]) -> bytes:
+    """ReDoc."""
+    return _REDOC.render(request, request.app.openapi_schema.to_schema())
+
+
+def openapi_config(version: str) -> OpenAPIConfig:
+    """What the document says about the API as a whole.
+
+    Litestar would also serve pages at the root of its path, where the contract has the document; so
+    it only serves the JSON that the two pages load.
+    """
+    return OpenAPIConfig(
+        title="Starling",
+        version=version,
+        description="Federated learning: train one model together, keep the data at home.",
+        path="/api/schema/document",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        security=[{"token": []}, {"basic": []}],
+        components=Components(
+            security_schemes={
+                "token": SecurityScheme(
+                    type="apiKey",
+                    name="Authorization",
+                    security_scheme_in="header",
+                    description="`Token <40 hex digits>`",
+                ),
+                "basic": SecurityScheme(type="http", scheme="basic"),
+            }
+        ),
+    )

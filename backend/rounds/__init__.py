@@ -1,0 +1,1 @@
+"""The life of a round: opened, collected, aggregated, tested, closed exactly once."""

@@ -1,0 +1,189 @@
+"""Settings of a server, read once from STARLING_* variables and flags.
+
+The only module that reads the environment. Every other part is handed the struct it needs.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from backend.errors import BadSetting
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+WILDCARD_HOSTS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, never bound here
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the server listens and what it takes.
+
+    Attributes:
+        public_url: How participants and compute workers reach this server; no trailing slash.
+        max_upload_bytes: Largest accepted body of a model upload.
+        max_body_bytes: Largest accepted body of any other request.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    debug: bool = False
+    public_url: str | None = None
+    max_upload_bytes: PositiveInt = 4 * 1024**3
+    max_body_bytes: PositiveInt = 16 * 1024**2
+
+    @property
+    def base_url(self) -> str:
+        """Public URL, or the address listened on as seen from this machine."""
+        if self.public_url is not None:
+            return self.public_url
+        host = "127.0.0.1" if self.host in WILDCARD_HOSTS else self.host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether nobody outside this machine can reach the server."""
+        return self.host in LOOPBACK_HOSTS
+
+
+class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the truth is kept.
+
+    Attributes:
+        data_dir: Folder of the SQLite database, the local blobs and the secret.
+        database_url: `sqlite:///path` or `postgresql://user:password@host/name`; None: SQLite in
+            the data directory.
+        blob_url: `file:///path` or `s3://bucket/prefix`; None: a folder in the data directory.
+    """
+
+    data_dir: Path
+    database_url: str | None = None
+    blob_url: str | None = None
+
+    @property
+    def database(self) -> str:
+        """URL of the database in use."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'starling.sqlite'}"
+
+    @property
+    def blobs(self) -> str:
+        """URL of the blob store in use."""
+        return self.blob_url or (self.data_dir / "blobs").as_uri()
+
+
+class ComputeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which Ray cluster aggregates and predicts.
+
+    Attributes:
+        ray_address: Cluster to connect to; None: one is started inside this server.
+        dashboard: Whether an embedded cluster serves the Ray dashboard.
+        dashboard_port: Port of the embedded cluster's dashboard; a free one if it is taken.
+    """
+
+    ray_address: str | None = None
+    dashboard: bool = True
+    dashboard_port: Port = 8265
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can set; the secret is None when the data directory keeps it."""
+
+    http: HttpSettings
+    storage: StorageSettings
+    compute: ComputeSettings
+    secret: str | None = None
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """One setting as an operator sees it."""
+
+    name: str
+    group: Literal["http", "storage", "compute", ""]
+    field: str
+    meaning: str
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("STARLING_HOST", "http", "host", "address to listen on"),
+    Variable("STARLING_PORT", "http", "port", "port to listen on"),
+    Variable("STARLING_DEBUG", "http", "debug", "log every request; enables demo data"),
+    Variable("STARLING_PUBLIC_URL", "http", "public_url", "URL that participants reach"),
+    Variable("STARLING_MAX_UPLOAD_BYTES", "http", "max_upload_bytes", "largest model upload"),
+    Variable("STARLING_DATA_DIR", "storage", "data_dir", "folder of database, blobs and secret"),
+    Variable("STARLING_DATABASE_URL", "storage", "database_url", "sqlite:/// or postgresql:// URL"),
+    Variable("STARLING_BLOB_URL", "storage", "blob_url", "file:/// or s3:// URL"),
+    Variable("STARLING_RAY_DASHBOARD", "compute", "dashboard", "serve the embedded Ray dashboard"),
+    Variable("STARLING_RAY_DASHBOARD_PORT", "compute", "dashboard_port", "its port"),
+    Variable("RAY_ADDRESS", "compute", "ray_address", "Ray cluster to use instead of embedded"),
+    Variable("STARLING_SECRET", "", "secret", "key that signs tokens and callbacks"),
+)
+
+_GROUPS: dict[str, type[msgspec.Struct]] = {
+    "http": HttpSettings,
+    "storage": StorageSettings,
+    "compute": ComputeSettings,
+}
+
+
+def load_settings(environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """Settings from the environment, each overridden by the flag of the same field name.
+
+    Args:
+        environ: The process environment.
+        flags: Field name to value, for flags that were given on the command line.
+
+    Raises:
+        BadSetting: a value is malformed; the message names its variable.
+    """
+    grouped: dict[str, dict[str, object]] = {"http": {}, "storage": {}, "compute": {}, "": {}}
+    grouped["storage"]["data_dir"] = str(Path.home() / ".starling")
+    for variable in VARIABLES:
+        given = flags.get(variable.field, environ.get(variable.name) or None)
+        if given is not None:
+            grouped[variable.group][variable.field] = _converted(variable, given)
+    settings = Settings(
+        http=msgspec.convert(grouped["http"], HttpSettings),
+        storage=msgspec.convert(grouped["storage"], StorageSettings, dec_hook=_decode_path),
+        compute=msgspec.convert(grouped["compute"], ComputeSettings),
+        secret=msgspec.convert(grouped[""].get("secret"), str | None),
+    )
+    _check_urls(settings)
+    return settings
+
+
+def _decode_path(wanted: type, given: object) -> Path:
+    if wanted is Path and isinstance(given, str | Path):
+        return Path(given).expanduser().absolute()
+    raise NotImplementedError
+
+
+def _converted(variable: Variable, given: object) -> object:
+    """The value in its field's type. Text comes from the environment, so numbers may be text."""
+    if variable.group == "" or variable.field == "data_dir":
+        return given
+    fields = {f.name: f.type for f in msgspec.structs.fields(_GROUPS[variable.group])}
+    if isinstance(given, str):
+        given = given.strip()
+    try:
+        return msgspec.convert(given, fields[variable.field], strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSetting(f"{variable.name} is {given!r}: {error}.") from error
+
+
+def _check_urls(settings: Settings) -> None:
+    checks = (
+        ("STARLING_PUBLIC_URL", settings.http.public_url, ("http", "https")),
+        ("STARLING_DATABASE_URL", settings.storage.database_url, ("sqlite", "postgresql")),
+        ("STARLING_BLOB_URL", settings.storage.blob_url, ("file", "s3")),
+    )
+    for name, url, schemes in checks:
+        if url is not None and urlsplit(url).scheme not in schemes:
+            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise BadSetting(f"{name} must start with {wanted}.")
+    if settings.http.public_url is not None and settings.http.public_url.endswith("/"):
+        raise BadSetting("STARLING_PUBLIC_URL must not end with a slash.")
+    if settings.secret is not None and len(settings.secret) < 32:
+        raise BadSetting("STARLING_SECRET must have at least 32 characters.")

@@ -1,0 +1,66 @@
+"""Health over HTTP."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
+
+from backend.db.engine import Database
+from backend.system.schemas import Liveness, Readiness
+from backend.weights import Weights
+from compute.gateway import ComputeGateway
+
+logger = logging.getLogger(__name__)
+
+CHECK_TIMEOUT_SECONDS = 5.0
+WORKS = "ok"
+
+
+class HealthController(Controller):
+    """For load balancers and operators; no credentials."""
+
+    path = "/health"
+    tags = ("system",)
+
+    @get("/live/", public=True)
+    async def live(self) -> Liveness:
+        """200 as soon as the process answers."""
+        return Liveness("ok")
+
+    @get("/ready/", public=True)
+    async def ready(
+        self,
+        database: NamedDependency[Database],
+        weights: NamedDependency[Weights],
+        gateway: NamedDependency[SkipValidation[ComputeGateway]],
+    ) -> Response[Readiness]:
+        """200 when database, blob store and Ray work, else 503 naming what does not."""
+        database_state, blob_state, compute_health = await asyncio.gather(
+            _state(database.check(), "The database does not answer."),
+            _state(asyncio.to_thread(weights.blobs.check), "The blob store cannot be written."),
+            gateway.health(),
+        )
+        compute_state = WORKS if compute_health.ready else compute_health.detail
+        works = {database_state, blob_state, compute_state} == {WORKS}
+        readiness = Readiness(
+            status="ok" if works else "unavailable",
+            database=database_state,
+            blob_store=blob_state,
+            compute=compute_state,
+        )
+        status = HTTP_200_OK if works else HTTP_503_SERVICE_UNAVAILABLE
+        return Response(readiness, status_code=status)
+
+
+async def _state(check: Awaitable[None], failure: str) -> str:
+    """`ok`, or the sentence; what exactly failed is in the log, not in a public answer."""
+    try:
+        await asyncio.wait_for(check, CHECK_TIMEOUT_SECONDS)
+    except Exception:
+        logger.exception(failure)
+        return failure
+    return WORKS

@@ -1,0 +1,1 @@
+"""Trainings: what the actor asks for, who takes part, how it stands."""

@@ -1,0 +1,72 @@
+"""Options of a training: typed and bounded where they mean something to the server.
+
+Existing clients put keys of their own into `options` and read them back, so an unknown key is kept
+as it is, unless it looks like a misspelt known one.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from backend.errors import InvalidRequest
+from backend.rounds.state import Plan
+
+
+class UncertaintyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of the uncertainty method.
+
+    Attributes:
+        N: Number of stochastic forward passes.
+        softmax: Apply softmax over dimension 1 of each output first.
+    """
+
+    N: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
+    softmax: bool = False
+
+
+class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server knows to do with `options`.
+
+    Attributes:
+        skip_model_tests: No test rounds at all.
+        model_test_after_each_round: Test after every aggregation, not only after the last.
+        delete_local_models_after_aggregation: Drop the weights of updates once they are aggregated.
+        accumulate: dtype of the running sum.
+        mu: Weight of FedProx's proximal term; sent to participants with the round.
+    """
+
+    skip_model_tests: bool = False
+    model_test_after_each_round: bool = True
+    delete_local_models_after_aggregation: bool = True
+    accumulate: Literal["float64", "float32"] = "float64"
+    mu: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.01
+    uncertainty: UncertaintyOptions = UncertaintyOptions()
+
+    def plan(self, rounds: int) -> Plan:
+        """The course of a training of so many rounds."""
+        return Plan(
+            rounds=rounds,
+            skip_model_tests=self.skip_model_tests,
+            test_each_round=self.model_test_after_each_round,
+        )
+
+
+KNOWN = tuple(field.name for field in msgspec.structs.fields(TrainingOptions))
+
+
+def parse_options(given: Mapping[str, object]) -> TrainingOptions:
+    """The options with a meaning; defaults for those not given.
+
+    Raises:
+        InvalidRequest: an option has a wrong type or value, or a name that is nearly a known one.
+    """
+    for name in given:
+        if name not in KNOWN and (near := difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)):
+            raise InvalidRequest.field("options", f"{name} is unknown; did you mean {near[0]}?")
+    known = {name: value for name, value in given.items() if name in KNOWN}
+    try:
+        return msgspec.convert(known, TrainingOptions)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest.field("options", str(error).replace("$.", "")) from error

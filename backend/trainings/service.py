@@ -1,0 +1,252 @@
+"""Use cases of trainings."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID, uuid4
+
+import msgspec
+
+from backend.db.engine import Database
+from backend.db.tables import (
+    GlobalModel,
+    LocalModel,
+    Participant,
+    Round,
+    Training,
+    User,
+    training_key,
+)
+from backend.errors import InvalidRequest, NotAllowed, NotFound
+from backend.models.access import Relation
+from backend.models.schemas import GlobalModelJson, LocalModelJson
+from backend.models.service import ModelService, insert_model, local_json
+from backend.rounds.coordinator import Coordinator
+from backend.security.authentication import Caller
+from backend.security.ids import parse_id
+from backend.trainings.options import parse_options
+from backend.trainings.schemas import CreateTraining, TrainingJson, TrainingProgress
+
+FORBIDDEN = "You do not have permission to perform this action."
+
+
+class TrainingService:
+    """Sets trainings up, shows them, and passes what changes their course to the coordinator."""
+
+    def __init__(
+        self, *, database: Database, coordinator: Coordinator, models: ModelService
+    ) -> None:
+        self._database = database
+        self._coordinator = coordinator
+        self._models = models
+
+    async def create(self, order: CreateTraining, caller: Caller) -> UUID:
+        """The id of the new training, in state INITIAL.
+
+        Raises:
+            NotFound: there is no such model.
+            NotAllowed: the model is not the caller's own.
+            InvalidRequest: a client is unknown or given twice, or an option is wrong.
+        """
+        parse_options(order.options)
+        model = await GlobalModel.objects().get(GlobalModel.id == order.model_id)
+        if model is None:
+            await _refuse_local(order.model_id)
+            raise NotFound("Model", order.model_id)
+        if model.owner != caller.id:
+            raise NotAllowed("You are not the owner of the model!")
+        await _require_users(order.clients)
+        training_id = uuid4()
+        async with self._database.write_transaction():
+            used = await Training.exists().where(Training.model == model.id)
+            if used or model.round != 0:
+                model = _copy(model)
+                await insert_model(model)
+            await Training.insert(
+                Training(
+                    id=training_id,
+                    actor=caller.id,
+                    model=model.id,
+                    target_num_updates=order.target_num_updates,
+                    aggregation_method=order.aggregation_method,
+                    uncertainty_method=order.uncertainty_method,
+                    options=msgspec.json.encode(order.options).decode(),
+                    metric_names=msgspec.json.encode(order.metric_names).decode(),
+                )
+            )
+            if order.clients:
+                await Participant.insert(
+                    *(
+                        Participant(key=training_key(training_id, c), training=training_id, user=c)
+                        for c in order.clients
+                    )
+                )
+        return training_id
+
+    async def list_run(self, caller: Caller) -> list[TrainingJson]:
+        """Trainings that the caller runs."""
+        trainings = (
+            await Training.objects()
+            .where(Training.actor == caller.id)
+            .order_by(Training.created_at)
+        )
+        return await _training_jsons(trainings)
+
+    async def list_joined(self, caller: Caller) -> list[TrainingJson]:
+        """Trainings that the caller runs or takes part in."""
+        joined = Participant.select(Participant.training).where(Participant.user == caller.id)
+        trainings = (
+            await Training.objects()
+            .where((Training.actor == caller.id) | Training.id.is_in(joined))
+            .order_by(Training.created_at)
+        )
+        return await _training_jsons(trainings)
+
+    async def get(self, given_id: str, caller: Caller) -> TrainingProgress:
+        """One training with its progress. Raises `NotFound` or `NotAllowed`."""
+        training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
+        shown = (await _training_jsons([training]))[0]
+        model = await GlobalModel.objects().get(GlobalModel.id == training.model)
+        index = training.round if model is None else model.round
+        arrived = await LocalModel.count().where(
+            LocalModel.round_key == training_key(training.id, index)
+        )
+        row = await Round.objects().get(Round.key == training_key(training.id, training.round))
+        return TrainingProgress(
+            **msgspec.structs.asdict(shown),
+            local_models_arrived=arrived,
+            local_models_expected=len(shown.participants),
+            round=training.round,
+            phase=None if row is None else row.phase,
+            metric_names=msgspec.json.decode(training.metric_names, type=list[str]),
+        )
+
+    async def register(self, given_id: str, clients: list[UUID], caller: Caller) -> None:
+        """Make users participants. Raises `NotFound`, `NotAllowed` or `InvalidRequest`."""
+        training = await _find(given_id, caller, Relation.ACTOR)
+        await _require_users(list(dict.fromkeys(clients)))
+        await self._coordinator.register(training.id, clients)
+
+    async def remove(self, given_id: str, clients: list[UUID], caller: Caller) -> None:
+        """End the participation of users; participants may only remove themselves.
+
+        Raises `NotFound` or `NotAllowed`.
+        """
+        training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
+        if training.actor != caller.id and set(clients) - {caller.id}:
+            raise NotAllowed(FORBIDDEN)
+        await self._coordinator.remove(training.id, clients)
+
+    async def start(self, given_id: str, caller: Caller) -> None:
+        """Begin round 0. Raises `NotFound`, `NotAllowed`, `InvalidRequest` or `WrongState`."""
+        training = await _find(given_id, caller, Relation.ACTOR)
+        await self._coordinator.start(training.id)
+
+    async def delete(self, given_id: str, caller: Caller) -> None:
+        """Remove the training, aborting it when it runs. Raises `NotFound` or `NotAllowed`."""
+        training = await _find(
+            given_id, caller, Relation.ACTOR, "You are not the owner the training."
+        )
+        await self._coordinator.delete(training.id)
+
+    async def models(
+        self, given_id: str, caller: Caller, *, latest: bool
+    ) -> list[GlobalModelJson | LocalModelJson]:
+        """The global model, then the local models that the caller may see.
+
+        The actor sees everybody's, a participant their own.
+
+        Args:
+            latest: Only the newest local model of each participant.
+
+        Raises `NotFound` or `NotAllowed`.
+        """
+        training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
+        model = await GlobalModel.objects().get(GlobalModel.id == training.model)
+        query = LocalModel.objects().where(
+            (LocalModel.training == training.id) & LocalModel.kept.eq(True)
+        )
+        if training.actor != caller.id:
+            query = query.where(LocalModel.owner == caller.id)
+        local_models = await query.order_by(LocalModel.received_at)
+        if latest:
+            local_models = list({m.owner: m for m in local_models}.values())
+        shown = [] if model is None else [self._models.global_json(model)]
+        return [*shown, *(local_json(m) for m in local_models)]
+
+
+async def _find(
+    given_id: str, caller: Caller, allowed: Relation, refusal: str = FORBIDDEN
+) -> Training:
+    """The training, if the caller is one of `allowed` to it."""
+    training = await Training.objects().get(Training.id == parse_id("Training", given_id))
+    if training is None:
+        raise NotFound("Training", given_id)
+    if Relation.ACTOR in allowed and training.actor == caller.id:
+        return training
+    if Relation.PARTICIPANT in allowed and await Participant.exists().where(
+        Participant.key == training_key(training.id, caller.id)
+    ):
+        return training
+    raise NotAllowed(refusal)
+
+
+async def _refuse_local(model_id: UUID) -> None:
+    if await LocalModel.exists().where(LocalModel.id == model_id):
+        raise InvalidRequest.field(
+            "model_id", "A local model cannot be trained; upload it as a global model."
+        )
+
+
+async def _require_users(ids: Collection[UUID]) -> None:
+    found = await User.count().where(User.id.is_in(list(ids))) if ids else 0
+    if found != len(ids):
+        message = "Not all provided users were found!"
+        raise InvalidRequest(message, errors={"clients": [message]})
+
+
+def _copy(model: GlobalModel) -> GlobalModel:
+    """A new model with the same weights, at round 0."""
+    return GlobalModel(
+        id=uuid4(),
+        kind=model.kind,
+        owner=model.owner,
+        name=model.name,
+        description=model.description,
+        input_shape=model.input_shape,
+        round=0,
+        format=model.format,
+        digest=model.digest,
+        size_bytes=model.size_bytes,
+        preprocessing_digest=model.preprocessing_digest,
+        num_parameters=model.num_parameters,
+        stats=model.stats,
+    )
+
+
+async def _training_jsons(trainings: Sequence[Training]) -> list[TrainingJson]:
+    """Trainings with their participants, in two queries."""
+    participants: dict[UUID, list[UUID]] = {t.id: [] for t in trainings}
+    if trainings:
+        rows = (
+            await Participant.select(Participant.training, Participant.user)
+            .where(Participant.training.is_in([t.id for t in trainings]))
+            .order_by(Participant.id)
+        )
+        for row in rows:
+            participants[row["training"]].append(row["user"])
+    return [
+        TrainingJson(
+            id=t.id,
+            state=t.state,
+            target_num_updates=t.target_num_updates,
+            last_update=t.last_update,
+            uncertainty_method=t.uncertainty_method,
+            aggregation_method=t.aggregation_method,
+            options=msgspec.json.decode(t.options, type=dict[str, object]),
+            locked=False,
+            model=t.model,
+            actor=t.actor,
+            participants=participants[t.id],
+            error=t.error,
+        )
+        for t in trainings
+    ]

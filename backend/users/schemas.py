@@ -1,0 +1,60 @@
+"""What goes over the wire about users."""
+
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+
+from backend.errors import InvalidRequest
+from backend.text import RequiredText, ShortName, Text
+
+
+class CreateUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Registration of a user."""
+
+    username: ShortName
+    password: RequiredText
+    message_endpoint: Text = ""
+    actor: bool = False
+    client: bool = False
+    first_name: Text = ""
+    last_name: Text = ""
+    email: Text = ""
+
+
+class UserJson(msgspec.Struct, kw_only=True):
+    """A user; email and endpoint are empty for who may not see them."""
+
+    username: str
+    first_name: str
+    last_name: str
+    email: str
+    id: UUID
+    actor: bool
+    client: bool
+    message_endpoint: str
+
+
+class UserWithToken(UserJson, kw_only=True):
+    """A user as they see themselves."""
+
+    token: str
+
+
+def require_endpoint(url: str) -> None:
+    """Refuse a `message_endpoint` that cannot be POSTed to.
+
+    Raises:
+        InvalidRequest: it is neither empty nor an http(s) URL with a host.
+    """
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InvalidRequest.field(
+            "message_endpoint", "Give an http:// or https:// URL with a host, or leave it empty."
+        )

@@ -1,0 +1,105 @@
+"""Use cases of users."""
+
+from uuid import UUID, uuid4
+
+from backend.db.engine import Database
+from backend.db.tables import Participant, Training, User
+from backend.errors import InvalidRequest, NotFound
+from backend.security.authentication import Caller
+from backend.security.ids import parse_id
+from backend.security.passwords import hash_password
+from backend.security.tokens import derive_token, hash_token
+from backend.users.schemas import CreateUser, UserJson, UserWithToken, require_endpoint
+
+
+class UserService:
+    """Creates users and shows them to each other."""
+
+    def __init__(self, database: Database, secret: str) -> None:
+        self._database = database
+        self._secret = secret
+
+    async def create(self, order: CreateUser, *, superuser: bool = False) -> UserWithToken:
+        """The new user with their token.
+
+        Raises:
+            InvalidRequest: the name is taken or the endpoint unusable.
+        """
+        require_endpoint(order.message_endpoint)
+        user_id = uuid4()
+        token = derive_token(self._secret, user_id, 0)
+        user = User(
+            id=user_id,
+            username=order.username,
+            password_hash=await hash_password(order.password),
+            first_name=order.first_name,
+            last_name=order.last_name,
+            email=order.email,
+            message_endpoint=order.message_endpoint,
+            actor=order.actor,
+            client=order.client,
+            superuser=superuser,
+            token_hash=hash_token(token),
+        )
+        async with self._database.write_transaction():
+            created = (
+                await User.insert(user)
+                .on_conflict(target=User.username, action="DO NOTHING")
+                .returning(User.id)
+            )
+        if not created:
+            raise InvalidRequest.field("username", "A user with that name already exists.")
+        return _with_token(user, token)
+
+    async def get(self, given_id: str, caller: Caller) -> UserJson:
+        """A user as the caller may see them; with the token if it is the caller.
+
+        Raises:
+            NotFound: no such user.
+        """
+        user = await User.objects().get(User.id == parse_id("User", given_id))
+        if user is None:
+            raise NotFound("User", given_id)
+        if user.id == caller.id:
+            return _with_token(user, derive_token(self._secret, user.id, user.token_generation))
+        contacts = await _contacts(caller)
+        return _user_json(user, private=caller.superuser or user.id in contacts)
+
+    async def myself(self, caller: Caller) -> UserJson:
+        """The caller, without the token."""
+        user = await User.objects().get(User.id == caller.id)
+        if user is None:
+            raise NotFound("User", caller.id)
+        return _user_json(user, private=True)
+
+    async def list(self, caller: Caller) -> list[UserJson]:
+        """All users, oldest first."""
+        contacts = await _contacts(caller)
+        users = await User.objects().order_by(User.created_at)
+        return [_user_json(u, private=caller.superuser or u.id in contacts) for u in users]
+
+
+async def _contacts(caller: Caller) -> set[UUID]:
+    """The caller, and everybody who takes part in a training that the caller runs."""
+    rows = await Participant.select(Participant.user).where(
+        Participant.training.is_in(Training.select(Training.id).where(Training.actor == caller.id))
+    )
+    return {caller.id, *(row["user"] for row in rows)}
+
+
+def _user_json(user: User, *, private: bool) -> UserJson:
+    return UserJson(
+        username=user.username,
+        first_name=user.first_name,
+        last_name=user.last_name,
+        email=user.email if private else "",
+        id=user.id,
+        actor=user.actor,
+        client=user.client,
+        message_endpoint=user.message_endpoint if private else "",
+    )
+
+
+def _with_token(user: User, token: str) -> UserWithToken:
+    seen = _user_json(user, private=True)
+    return UserWithToken(**{f: getattr(seen, f) for f in seen.__struct_fields__}, token=token)
