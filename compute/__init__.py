@@ -1,0 +1,1 @@
+"""Tensors and GPUs: checks uploads, folds updates and predicts, inside Ray workers."""

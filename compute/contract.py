@@ -1,0 +1,336 @@
+"""Messages between the backend and the compute cluster, and the callbacks that come back.
+
+Only the standard library and msgspec are imported here, so that the web process can speak the
+protocol without loading torch. Tensors never travel in a message; digests of blobs do. New fields
+have defaults, so that a backend and a worker of neighbouring versions understand each other.
+"""
+
+import hashlib
+import hmac
+from enum import StrEnum
+
+import msgspec
+
+CALLBACK_PATH = "/internal/callbacks/"
+SIGNATURE_HEADER = "x-starling-signature"
+TIMESTAMP_HEADER = "x-starling-timestamp"
+CALLBACK_MAX_AGE_SECONDS = 300
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything that crosses the seam."""
+
+
+class ModelFormat(StrEnum):
+    """Container of the bytes in a blob, found by looking at them and never by their file name."""
+
+    TORCHSCRIPT = "torchscript"
+    PICKLED_MODULE = "pickled_module"
+    EXPORTED_PROGRAM = "exported_program"
+    PICKLED_STATE_DICT = "pickled_state_dict"
+    SAFETENSORS = "safetensors"
+
+
+class RejectionReason(StrEnum):
+    """Why a compute worker refuses an upload; each is the participant's or actor's to mend."""
+
+    NOT_A_MODEL = "not_a_model"
+    UNSAFE = "unsafe"
+    TOO_LARGE = "too_large"
+    INCOMPATIBLE = "incompatible"
+    NOT_FINITE = "not_finite"
+    TIMED_OUT = "timed_out"
+    BAD_INPUT = "bad_input"
+
+
+class Rejected(Exception):
+    """An upload or input was refused; `detail` says what was wrong and what to send instead."""
+
+    def __init__(self, reason: RejectionReason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class CallbackTarget(Message, frozen=True, kw_only=True):
+    """Where and how a worker reports: an absolute URL and the key that signs what it POSTs."""
+
+    url: str
+    secret: str
+
+
+class CheckModel(Message, frozen=True, kw_only=True):
+    """Order: look at an uploaded global model.
+
+    Attributes:
+        key: Blob key of the (staged) upload.
+        input_shape: Shape of a batch with None for free dimensions; None when unknown.
+    """
+
+    key: str
+    input_shape: list[int | None] | None = None
+
+
+class ModelReport(Message, frozen=True, kw_only=True):
+    """What a checked global model is.
+
+    Attributes:
+        stats: Layer statistics as torchinfo gives them, JSON-ready; None without an input shape.
+    """
+
+    format: ModelFormat
+    num_parameters: int
+    num_tensors: int
+    stats: dict[str, object] | None = None
+
+
+class CheckPreprocessing(Message, frozen=True, kw_only=True):
+    """Order: look at an uploaded preprocessing module."""
+
+    key: str
+
+
+class CheckUpdate(Message, frozen=True, kw_only=True):
+    """Order: look at an uploaded update, against the global model it was trained from."""
+
+    key: str
+    base_key: str
+
+
+class UpdateReport(Message, frozen=True, kw_only=True):
+    """What a checked update is."""
+
+    format: ModelFormat
+    num_tensors: int
+
+
+class UpdateRef(Message, frozen=True, kw_only=True):
+    """An accepted update, by address.
+
+    Attributes:
+        sample_size: Number of training samples behind it, the weight of the update, >= 1.
+    """
+
+    update_id: str
+    digest: str
+    sample_size: int
+
+
+class AggregationOptions(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options that every strategy takes.
+
+    Attributes:
+        accumulate: dtype of the running sum; "float32" halves the memory for huge models.
+    """
+
+    accumulate: str = "float64"
+
+
+class AggregatorSpec(Message, frozen=True, kw_only=True):
+    """Everything an aggregator needs to be made anew, on any node."""
+
+    training_id: str
+    strategy: str
+    blob_url: str
+    callback: CallbackTarget
+    options: AggregationOptions = AggregationOptions()
+
+
+class FinishRound(Message, frozen=True, kw_only=True):
+    """Order: aggregate these updates, and only these, into the next global model.
+
+    Attributes:
+        base_key: Blob key of the global model that the round started from.
+        updates: Every update recorded for the round; those not folded yet are folded now.
+    """
+
+    round: int
+    base_key: str
+    updates: list[UpdateRef]
+
+
+class UpdateFigures(Message, frozen=True, kw_only=True):
+    """How one update lies to the others.
+
+    Attributes:
+        norm: Euclidean norm of (update - base) over all floating tensors.
+        cosine_to_mean: Cosine between (update - base) and the weighted mean of all such
+        differences,
+            over a fixed sample of coordinates; None when either is zero.
+    """
+
+    norm: float
+    cosine_to_mean: float | None
+
+
+class CheckMoments(Message, frozen=True, kw_only=True):
+    """Order: look at a participant's SWAG moments, against the model they are about.
+
+    Attributes:
+        first_key: Blob key of E[theta], a torch-saved 1-D floating tensor of P entries, one for
+            each scalar parameter in the order of `parameters()`.
+        second_key: Likewise of E[theta**2].
+    """
+
+    first_key: str
+    second_key: str
+    base_key: str
+
+
+class MomentsRef(Message, frozen=True, kw_only=True):
+    """Accepted SWAG moments of one participant, by address."""
+
+    moments_id: str
+    first_digest: str
+    second_digest: str
+    sample_size: int
+
+
+class FinishMoments(Message, frozen=True, kw_only=True):
+    """Order: average these moments, weighted by sample size."""
+
+    round: int
+    base_key: str
+    moments: list[MomentsRef]
+
+
+class MakeMean(Message, frozen=True, kw_only=True):
+    """Order: write the module whose tensors are the means of these models' tensors."""
+
+    keys: list[str]
+
+
+class MeanModel(Message, frozen=True, kw_only=True):
+    """The written mean module, in the container format of the first member."""
+
+    digest: str
+    size_bytes: int
+    format: ModelFormat
+    num_parameters: int
+
+
+class UncertaintyMethod(StrEnum):
+    """How a prediction's uncertainty is estimated; see docs of compute.uncertainty."""
+
+    NONE = "NONE"
+    MC_DROPOUT = "MC_DROPOUT"
+    ENSEMBLE = "ENSEMBLE"
+    SWAG = "SWAG"
+
+
+class ReturnFormat(StrEnum):
+    """Encoding of a prediction."""
+
+    JSON = "json"
+    BINARY = "binary"
+    SAFETENSORS = "safetensors"
+
+
+class Predict(Message, frozen=True, kw_only=True):
+    """Order: predict, in a predictor.
+
+    Attributes:
+        model_keys: Blob of the model; of every member for ENSEMBLE.
+        values: Nested JSON numbers, encoded; or None when `content` is given.
+        content: Bytes of a torch-saved tensor, an image, or base64 text of either.
+        preprocessing_key: Blob of the module that the decoded input goes through first.
+        input_shape: What the input must fit in the end, None for free dimensions; None: anything.
+        samples: T, the number of stochastic forward passes of MC_DROPOUT and SWAG.
+        softmax: Apply softmax over dimension 1 to each output first.
+        moment_keys: Blobs of the first and second moment, for SWAG.
+        seed: Makes a stochastic answer reproducible.
+    """
+
+    model_keys: list[str]
+    values: msgspec.Raw | None = None
+    content: bytes | None = None
+    preprocessing_key: str | None = None
+    input_shape: list[int | None] | None = None
+    method: UncertaintyMethod = UncertaintyMethod.NONE
+    samples: int = 10
+    softmax: bool = False
+    moment_keys: tuple[str, str] | None = None
+    seed: int | None = None
+    return_format: ReturnFormat = ReturnFormat.JSON
+
+
+class Prediction(Message, frozen=True, kw_only=True):
+    """The encoded answer: JSON text, a pickle of tensors, or safetensors."""
+
+    content: bytes
+
+
+class RoundFigures(Message, frozen=True, kw_only=True):
+    """Measurements of one aggregation; times in seconds.
+
+    Attributes:
+        fold_order: Ids of the updates in the order in which they were folded; with it the result
+        can
+            be computed again bit for bit.
+    """
+
+    updates: dict[str, UpdateFigures]
+    total_samples: int
+    fold_seconds: float
+    write_seconds: float
+    device: str
+    fold_order: list[str] = []
+
+
+class RoundAggregated(Message, frozen=True, kw_only=True, tag="round_aggregated"):
+    """Callback: the round's new global model is in the blob store."""
+
+    training_id: str
+    round: int
+    digest: str
+    size_bytes: int
+    figures: RoundFigures
+
+
+class MomentsAggregated(Message, frozen=True, kw_only=True, tag="moments_aggregated"):
+    """Callback: the round's SWAG moments are in the blob store, torch-saved 1-D float64 tensors."""
+
+    training_id: str
+    round: int
+    first_digest: str
+    second_digest: str
+
+
+class RoundFailed(Message, frozen=True, kw_only=True, tag="round_failed"):
+    """Callback: this round cannot be aggregated, and trying again would not help."""
+
+    training_id: str
+    round: int
+    reason: str
+
+
+Callback = RoundAggregated | MomentsAggregated | RoundFailed
+
+
+class ComputeHealth(Message, frozen=True, kw_only=True):
+    """Whether the cluster answers, and what it has."""
+
+    ready: bool
+    detail: str = ""
+    cpus: float = 0.0
+    gpus: float = 0.0
+    dashboard_url: str | None = None
+
+
+def sign_callback(secret: str, timestamp: str, body: bytes) -> str:
+    """HMAC-SHA256 of timestamp and body, in hex.
+
+    Args:
+        timestamp: Unix time in whole seconds, as sent in `TIMESTAMP_HEADER`.
+    """
+    message = timestamp.encode() + b"." + body
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def callback_is_genuine(
+    secret: str, timestamp: str, body: bytes, signature: str, *, now: float
+) -> bool:
+    """Whether `signature` was made with `secret` for exactly this body, not too long ago."""
+    if not timestamp.isdecimal() or abs(now - int(timestamp)) > CALLBACK_MAX_AGE_SECONDS:
+        return False
+    return hmac.compare_digest(sign_callback(secret, timestamp, body), signature)

@@ -1,0 +1,538 @@
+"""The gateway to a Ray cluster; the only module that submits work to Ray.
+
+Ray's own calls are made off the event loop wherever they may wait. When the cluster is lost, every
+call under way raises `ComputeUnavailable`, and the gateway lets go of the old cluster and connects
+(or starts its own) anew.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar, cast
+
+import ray
+import stamina
+from ray.actor import ActorHandle
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
+
+from compute import cluster
+from compute.actors import (
+    AggregatorActor,
+    CheckLimits,
+    CheckOrder,
+    CheckReport,
+    Failure,
+    PredictorActor,
+    Refusal,
+    run_check,
+    warm_up,
+)
+from compute.cluster import RayConfig
+from compute.contract import (
+    AggregatorSpec,
+    CheckModel,
+    CheckMoments,
+    CheckPreprocessing,
+    CheckUpdate,
+    ComputeHealth,
+    FinishMoments,
+    FinishRound,
+    MakeMean,
+    MeanModel,
+    ModelReport,
+    Predict,
+    Prediction,
+    Rejected,
+    RejectionReason,
+    UpdateRef,
+    UpdateReport,
+)
+from compute.gateway import ComputeUnavailable
+from compute.gateway_outcomes import expected, unpacked
+from compute.predictor_pool import PoolBusy, PredictorPool, Seat
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+# A head that does not answer for so many probes in a row is gone (our own: one is enough).
+PROBES_UNTIL_LOST = 5
+CHECK_ATTEMPTS = 2
+# Aggregators kept for the next training, so that it need not wait for torch to load.
+SPARE_AGGREGATORS = 1
+PREDICT_ATTEMPTS = 2
+# How long a prediction waits for its turn: a few time limits, and processes that come up.
+PREDICT_PATIENCE_SECONDS = 150.0
+# The kernel ends a predictor at its time limit; should that fail, it is killed so much later.
+KILL_AFTER_SECONDS = 5.0
+# A worker process comes up and loads torch before a check's time begins to run.
+WORKER_START_SECONDS = 120.0
+
+_Result = TypeVar("_Result")
+
+
+class _RemoteMethod(Protocol[_Result]):
+    def remote(self, *arguments: object) -> "ray.ObjectRef[_Result]": ...
+
+
+class _AggregatorHandle(Protocol):
+    """What Ray makes of `AggregatorActor`; its own handles are not typed."""
+
+    @property
+    def fold(self) -> _RemoteMethod[Refusal | Failure | None]: ...
+
+    @property
+    def finish_round(self) -> _RemoteMethod[Refusal | Failure | None]: ...
+
+    @property
+    def finish_moments(self) -> _RemoteMethod[Refusal | Failure | None]: ...
+
+    @property
+    def let_go(self) -> _RemoteMethod[None]: ...
+
+    @property
+    def process_id(self) -> _RemoteMethod[int]: ...
+
+
+class _PredictorHandle(Protocol):
+    """What Ray makes of `PredictorActor`; its own handles are not typed."""
+
+    @property
+    def predict(self) -> _RemoteMethod[Prediction | Refusal | Failure]: ...
+
+    @property
+    def process_id(self) -> _RemoteMethod[int]: ...
+
+
+@dataclass(eq=False)
+class _Aggregator:
+    """An aggregator, and how many calls it has not answered."""
+
+    actor: _AggregatorHandle
+    calls: int = 0
+
+
+@dataclass
+class _Session:
+    """One connection to one cluster, from `start` until it is lost or left."""
+
+    cpus: float
+    gpus: float
+    dashboard_url: str | None
+    # As many checks as there are CPUs: the time limit of one must not run while it queues in Ray.
+    check_slots: asyncio.Semaphore
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    aggregators: dict[str, _Aggregator] = field(default_factory=dict)
+    spare_aggregators: list[_Aggregator] = field(default_factory=list)
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    predictors: PredictorPool[_PredictorHandle] | None = None
+
+
+class RayGateway:
+    """A `ComputeGateway` to a running Ray cluster, or to one of its own.
+
+    Constraints: used from one event loop. The web process stays free of torch: it is imported in
+    workers only.
+    """
+
+    def __init__(self, config: RayConfig) -> None:
+        self._config = config
+        self._session: _Session | None = None
+        self._detail = "not started"
+        self._watcher: asyncio.Task[None] | None = None
+        # The kernel ends an embedded Ray with the thread that started it, so that thread stays.
+        self._lifetime = ThreadPoolExecutor(1, thread_name_prefix="ray-lifetime")
+        self._calls = ThreadPoolExecutor(4, thread_name_prefix="ray-call")
+        self._predictions: set[asyncio.Task[Prediction]] = set()
+
+    async def start(self) -> None:
+        """Connect to the cluster or start it, and keep it so until `stop`.
+
+        Raises:
+            ComputeUnavailable: there is no cluster at the address, or ours does not start.
+        """
+        await self._connect()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Disconnect; an embedded cluster ends, with every process it started. May be repeated."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+            self._watcher = None
+        self._leave("stopped")
+        await asyncio.get_running_loop().run_in_executor(self._lifetime, cluster.stop)
+
+    async def health(self) -> ComputeHealth:
+        """What the last look at the cluster found, about a second ago."""
+        session = self._session
+        if session is None:
+            return ComputeHealth(ready=False, detail=self._detail)
+        return ComputeHealth(
+            ready=True,
+            cpus=session.cpus,
+            gpus=session.gpus,
+            dashboard_url=session.dashboard_url,
+        )
+
+    def dashboard_token(self) -> str | None:
+        """The token that the cluster's dashboard asks for, if it does."""
+        return cluster.dashboard_token()
+
+    async def check_model(self, order: CheckModel) -> ModelReport:
+        return expected(ModelReport, await self._check(order))
+
+    async def check_preprocessing(self, order: CheckPreprocessing) -> None:
+        await self._check(order)
+
+    async def check_update(self, order: CheckUpdate) -> UpdateReport:
+        return expected(UpdateReport, await self._check(order))
+
+    async def fold(
+        self,
+        spec: AggregatorSpec,
+        round: int,
+        base_key: str,
+        update: UpdateRef,
+    ) -> None:
+        """Folds of one training reach its aggregator in the order of these calls."""
+        session = self._required_session()
+        aggregator = await self._aggregator(session, spec)
+        reference = aggregator.actor.fold.remote(spec, round, base_key, update)
+        await self._ask_aggregator(session, spec, aggregator, reference)
+
+    async def finish_round(self, spec: AggregatorSpec, order: FinishRound) -> None:
+        session = self._required_session()
+        aggregator = await self._aggregator(session, spec)
+        reference = aggregator.actor.finish_round.remote(spec, order)
+        await self._ask_aggregator(session, spec, aggregator, reference)
+
+    async def release(self, training_id: str) -> None:
+        session = self._session
+        if session is None:
+            return
+        async with session.making:
+            aggregator = session.aggregators.pop(training_id, None)
+            if aggregator is None:
+                return
+            if aggregator.calls or len(session.spare_aggregators) >= SPARE_AGGREGATORS:
+                await self._call(
+                    session,
+                    lambda: ray.kill(cast("ActorHandle[AggregatorActor]", aggregator.actor)),
+                )
+                return
+            aggregator.actor.let_go.remote()
+            session.spare_aggregators.append(aggregator)
+
+    async def aggregator_process_id(self, spec: AggregatorSpec) -> int:
+        """Process id of the training's aggregator, on its node."""
+        session = self._required_session()
+        aggregator = await self._aggregator(session, spec)
+        return await self._result(session, aggregator.actor.process_id.remote())
+
+    async def check_moments(self, order: CheckMoments) -> None:
+        await self._check(order)
+
+    async def finish_moments(self, spec: AggregatorSpec, order: FinishMoments) -> None:
+        session = self._required_session()
+        aggregator = await self._aggregator(session, spec)
+        reference = aggregator.actor.finish_moments.remote(spec, order)
+        await self._ask_aggregator(session, spec, aggregator, reference)
+
+    async def make_mean(self, order: MakeMean) -> MeanModel:
+        return expected(MeanModel, await self._check(order))
+
+    async def predict(self, order: Predict) -> Prediction:
+        session = self._required_session()
+        # Goes on when the caller is cancelled: a predictor is given back only when it is done.
+        task = asyncio.create_task(self._predict(session, order))
+        self._predictions.add(task)
+        task.add_done_callback(self._predictions.discard)
+        # Its outcome is looked at even when the caller went away.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
+
+    async def _predict(self, session: _Session, order: Predict) -> Prediction:
+        model = (*order.model_keys, order.preprocessing_key)
+        try:
+            for _ in range(PREDICT_ATTEMPTS):
+                async with self._predictor_pool(session).seat(
+                    model, PREDICT_PATIENCE_SECONDS
+                ) as seat:
+                    try:
+                        return await self._predict_once(session, seat, order)
+                    except RayActorError:
+                        # Perhaps not the model's fault: processes are also ended from outside.
+                        logger.warning("The predictor that predicted with %s died", model)
+        except PoolBusy as error:
+            raise ComputeUnavailable(str(error)) from error
+        raise Rejected(
+            RejectionReason.TOO_LARGE,
+            "Predicting with this model ended its process, repeatedly; it may take more memory "
+            "than there is.",
+        )
+
+    async def _predict_once(
+        self, session: _Session, seat: Seat[_PredictorHandle], order: Predict
+    ) -> Prediction:
+        seconds = self._config.predict_timeout_seconds
+        started = time.monotonic()
+        seat.broken = True
+        try:
+            outcome = await self._result(
+                session, seat.worker.predict.remote(order), seconds + KILL_AFTER_SECONDS
+            )
+        except (TimeoutError, RayActorError) as error:
+            if time.monotonic() - started < seconds:
+                raise
+            raise Rejected(
+                RejectionReason.TIMED_OUT,
+                f"The model takes longer than {seconds:g} seconds to answer.",
+            ) from error
+        except OutOfMemoryError as error:
+            raise Rejected(
+                RejectionReason.TOO_LARGE,
+                "Predicting with this model takes more memory than there is.",
+            ) from error
+        # A process that ran into its memory limit does not serve others.
+        seat.broken = isinstance(outcome, Refusal) and outcome.reason is RejectionReason.TOO_LARGE
+        return unpacked(outcome)
+
+    def _predictor_pool(self, session: _Session) -> PredictorPool[_PredictorHandle]:
+        if session.predictors is None:
+            session.predictors = PredictorPool(
+                self._config.predictors,
+                lambda: self._ready_predictor(session),
+                lambda predictor: self._end_predictor(session, predictor),
+            )
+        return session.predictors
+
+    async def _ready_predictor(self, session: _Session) -> _PredictorHandle:
+        predictor = await self._call(session, lambda: self._make_predictor(session))
+        try:
+            await self._result(session, predictor.process_id.remote(), WORKER_START_SECONDS)
+        except (TimeoutError, RayActorError) as error:
+            await self._end_predictor(session, predictor)
+            message = f"No predictor could be had: {_first_line(error)}"
+            raise ComputeUnavailable(message) from error
+        return predictor
+
+    async def _end_predictor(self, session: _Session, predictor: _PredictorHandle) -> None:
+        handle = cast("ActorHandle[PredictorActor]", predictor)
+        await self._call(session, lambda: ray.kill(handle))
+
+    def _make_predictor(self, session: _Session) -> _PredictorHandle:
+        limits = CheckLimits(
+            memory_bytes=self._config.predict_memory_bytes,
+            seconds=self._config.predict_timeout_seconds,
+        )
+        made = (
+            ray.remote(PredictorActor)
+            .options(
+                num_cpus=0,
+                num_gpus=self._config.gpus_per_predictor if session.gpus else 0,
+            )
+            .remote(self._config.blob_url, limits)
+        )
+        return cast("_PredictorHandle", made)
+
+    async def _check(self, order: CheckOrder) -> CheckReport:
+        session = self._required_session()
+        async with session.check_slots:
+            for _ in range(CHECK_ATTEMPTS):
+                try:
+                    return await self._check_once(session, order)
+                except WorkerCrashedError:
+                    # Perhaps not the upload's fault: workers are also ended from outside.
+                    logger.warning("The worker that did %r died", order)
+        raise Rejected(
+            RejectionReason.UNSAFE,
+            "Checking the file ended the process that opened it, repeatedly. Send it in another "
+            "format, for example a TorchScript archive.",
+        )
+
+    async def _check_once(self, session: _Session, order: CheckOrder) -> CheckReport:
+        seconds = self._config.check_timeout_seconds
+        limits = CheckLimits(memory_bytes=self._config.check_memory_bytes, seconds=seconds)
+        task = ray.remote(run_check).options(num_cpus=1, max_retries=0)
+        submitted = time.monotonic()
+        reference = task.remote(self._config.blob_url, order, limits)
+        try:
+            outcome = await self._result(session, reference, seconds + WORKER_START_SECONDS)
+        except TimeoutError as error:
+            ray.cancel(reference, force=True)
+            message = "No worker could be had for the check."
+            raise ComputeUnavailable(message) from error
+        except WorkerCrashedError as error:
+            if time.monotonic() - submitted < seconds:
+                raise
+            raise Rejected(
+                RejectionReason.TIMED_OUT,
+                f"Checking the file took longer than {seconds:g} seconds.",
+            ) from error
+        except OutOfMemoryError as error:
+            raise Rejected(
+                RejectionReason.TOO_LARGE, "Checking the file takes more memory than there is."
+            ) from error
+        return unpacked(outcome)
+
+    async def _aggregator(self, session: _Session, spec: AggregatorSpec) -> _Aggregator:
+        """The training's aggregator: its own, else a spare one, else a new one."""
+        async with session.making:
+            aggregator = session.aggregators.get(spec.training_id)
+            if aggregator is None:
+                if session.spare_aggregators:
+                    aggregator = session.spare_aggregators.pop()
+                else:
+                    aggregator = await self._call(
+                        session, lambda: self._make_aggregator(session.gpus)
+                    )
+                session.aggregators[spec.training_id] = aggregator
+            return aggregator
+
+    def _make_aggregator(self, gpus: float) -> _Aggregator:
+        made = (
+            ray.remote(AggregatorActor)
+            .options(
+                num_cpus=0,
+                num_gpus=self._config.gpus_per_aggregator if gpus else 0,
+                max_restarts=-1,
+            )
+            .remote()
+        )
+        return _Aggregator(cast("_AggregatorHandle", made))
+
+    async def _ask_aggregator(
+        self,
+        session: _Session,
+        spec: AggregatorSpec,
+        aggregator: _Aggregator,
+        reference: "ray.ObjectRef[Refusal | Failure | None]",
+    ) -> None:
+        aggregator.calls += 1
+        try:
+            unpacked(await self._result(session, reference))
+        except RayActorError as error:
+            # Ray restarts it; should it be dead for good, the next call makes another.
+            if session.aggregators.get(spec.training_id) is aggregator:
+                del session.aggregators[spec.training_id]
+            message = f"The aggregator of training {spec.training_id} died: {_first_line(error)}"
+            raise ComputeUnavailable(message) from error
+        finally:
+            aggregator.calls -= 1
+
+    async def _result(
+        self,
+        session: _Session,
+        reference: "ray.ObjectRef[_Result]",
+        timeout_seconds: float | None = None,
+    ) -> _Result:
+        """What the reference stands for.
+
+        Raises:
+            TimeoutError: it took longer than `timeout_seconds`.
+            WorkerCrashedError, OutOfMemoryError, RayActorError: the process died.
+            ComputeUnavailable: anything else went wrong on the way.
+        """
+        future = asyncio.wrap_future(reference.future())
+        await self._first_of(session, future, timeout_seconds)
+        try:
+            return future.result()
+        except (WorkerCrashedError, OutOfMemoryError, RayActorError):
+            raise
+        except RayError as error:
+            raise ComputeUnavailable(_first_line(error)) from error
+
+    async def _call(self, session: _Session, call: Callable[[], _Result]) -> _Result:
+        """`call()`, made in a thread: Ray may wait for its head in it."""
+        future = asyncio.get_running_loop().run_in_executor(self._calls, call)
+        await self._first_of(session, future, None)
+        try:
+            return future.result()
+        except (RayError, ValueError, OSError) as error:
+            raise ComputeUnavailable(_first_line(error)) from error
+
+    async def _first_of(
+        self, session: _Session, future: asyncio.Future[_Result], timeout_seconds: float | None
+    ) -> None:
+        """Wait for `future`; never longer than the cluster lives, or the time limit."""
+        lost = asyncio.ensure_future(session.lost.wait())
+        try:
+            either: set[asyncio.Future[_Result] | asyncio.Task[Literal[True]]] = {future, lost}
+            await asyncio.wait(either, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
+        if future.done():
+            return
+        # Nobody will look at what becomes of it.
+        future.add_done_callback(lambda late: late.cancelled() or late.exception())
+        if session.lost.is_set():
+            message = "The compute cluster was lost during the call."
+            raise ComputeUnavailable(message)
+        raise TimeoutError
+
+    async def _connect(self) -> None:
+        self._detail = "starting"
+        loop = asyncio.get_running_loop()
+        try:
+            self._session = await loop.run_in_executor(self._lifetime, self._open_session)
+        except (RayError, OSError, RuntimeError, ValueError) as error:
+            self._detail = f"no cluster: {_first_line(error)}"
+            raise ComputeUnavailable(self._detail) from error
+
+    def _open_session(self) -> _Session:
+        cluster.start(self._config)
+        resources: dict[str, float] = ray.cluster_resources()
+        cpus = resources.get("CPU", 0.0)
+        # Workers come up with torch loaded before the first upload waits for it.
+        ray.remote(warm_up).options(num_cpus=1, max_retries=0).remote()
+        gpus = resources.get("GPU", 0.0)
+        return _Session(
+            cpus=cpus,
+            gpus=gpus,
+            spare_aggregators=[self._make_aggregator(gpus) for _ in range(SPARE_AGGREGATORS)],
+            dashboard_url=cluster.dashboard_url(),
+            check_slots=asyncio.Semaphore(max(1, int(cpus))),
+        )
+
+    async def _watch(self) -> None:
+        """Notice a lost cluster, let go of it, and connect again; for ever."""
+        while True:
+            await self._until_lost()
+            logger.warning("The compute cluster is lost; connecting again")
+            self._leave("lost")
+            await asyncio.get_running_loop().run_in_executor(self._lifetime, cluster.stop)
+            async for attempt in stamina.retry_context(
+                on=ComputeUnavailable, attempts=None, timeout=None, wait_initial=1.0, wait_max=30.0
+            ):
+                with attempt:
+                    await self._connect()
+            logger.warning("The compute cluster is back")
+
+    async def _until_lost(self) -> None:
+        misses = 0
+        allowed = 1 if self._config.is_embedded else PROBES_UNTIL_LOST
+        while misses < allowed:
+            await asyncio.sleep(WATCH_SECONDS)
+            alive = await asyncio.get_running_loop().run_in_executor(
+                self._lifetime, cluster.is_alive, self._config
+            )
+            misses = 0 if alive else misses + 1
+
+    def _leave(self, detail: str) -> None:
+        self._detail = detail
+        session, self._session = self._session, None
+        if session is not None:
+            session.lost.set()
+
+    def _required_session(self) -> _Session:
+        if self._session is None:
+            message = f"The compute cluster is not there: {self._detail}."
+            raise ComputeUnavailable(message)
+        return self._session
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Tests of Starling; they use the real parts: HTTP, Ray, SQLite and PostgreSQL."""

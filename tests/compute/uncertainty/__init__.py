@@ -1,0 +1,1 @@
+"""Tests of compute.uncertainty against independent references."""
