@@ -1,0 +1,1 @@
+"""Programs that use Starling from outside, over HTTP, as its users do."""

@@ -1,0 +1,1 @@
+"""The demo: participants train one digit recogniser together, each on data only it can see."""

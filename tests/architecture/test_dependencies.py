@@ -1,0 +1,63 @@
+"""What is imported is declared, and what is declared is pinned."""
+
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.imports import PACKAGES, read_modules
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def names(requirements: list[str]) -> set[str]:
+    found = (re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements)
+    return {canonical(match[0]) for match in found if match is not None}
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {canonical(name): version for name, version in pinned}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_imported_distribution_is_declared(package: str) -> None:
+    declared = names(PROJECT["dependencies"])
+    if package == "examples":
+        declared |= names(EXTRAS["demo"])
+    distributions = packages_distributions()
+    undeclared = {
+        imported
+        for module in read_modules(ROOT)
+        if module.within(package)
+        for name, _ in module.imports()
+        if (imported := name.split(".")[0]) not in {*sys.stdlib_module_names, *PACKAGES}
+        and not declared & {canonical(name) for name in distributions.get(imported, [])}
+    }
+    assert undeclared == set()
+
+
+def test_every_declared_distribution_is_pinned() -> None:
+    declared = names(
+        [*PROJECT["dependencies"], *(name for extra in EXTRAS.values() for name in extra)]
+    )
+    assert declared - pins().keys() == set()
+
+
+def test_no_pin_names_a_build_of_one_machine() -> None:
+    assert {name: version for name, version in pins().items() if "+" in version} == {}
+
+
+def test_the_build_backend_is_pinned_alike_in_both_files() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert build == [f"hatchling=={pins()['hatchling']}"]

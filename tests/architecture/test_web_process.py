@@ -1,0 +1,29 @@
+"""The web process never loads torch: it starts in a second and stays small."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Server
+
+FORBIDDEN = ("torch", "torchvision")
+
+
+def test_importing_the_application_loads_no_torch() -> None:
+    program = (
+        "import sys, backend.app, backend.cli\n"
+        f"print([name for name in {FORBIDDEN!r} if name in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_running_server_has_no_torch_library_mapped(server: Server) -> None:
+    mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "python" in mapped
+    assert "libtorch" not in mapped
