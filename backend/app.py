@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from litestar import Litestar
+from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
@@ -14,10 +15,15 @@ from litestar.static_files import create_static_files_router
 
 from backend.db.engine import Database
 from backend.errors import answer_error
+from backend.groups.controller import GroupController
+from backend.groups.service import GroupService
+from backend.inference.controller import predict
+from backend.inference.service import InferenceService
 from backend.metrics.controller import MetricController
 from backend.metrics.service import MetricService
 from backend.models.controller import ModelController
 from backend.models.service import ModelService
+from backend.models.uploads import ModelUploads
 from backend.notifications.pusher import Pusher
 from backend.openapi import (
     STATIC_DIR,
@@ -27,10 +33,13 @@ from backend.openapi import (
     redoc,
     swagger_ui,
 )
+from backend.rounds.aggregation import Aggregation
 from backend.rounds.callbacks import take_callback
 from backend.rounds.coordinator import Coordinator
 from backend.rounds.reconciler import reconcile_forever
 from backend.security.authentication import AuthenticationMiddleware, Authenticator
+from backend.security.content_negotiation import require_json_accepted
+from backend.security.webhook_targets import WebhookPolicy
 from backend.settings import Settings
 from backend.system.controller import HealthController
 from backend.trainings.controller import TrainingController
@@ -64,23 +73,17 @@ def create_app(
     """
     database = Database(settings.storage.database)
     weights = Weights(open_blob_store(settings.storage.blobs))
-    pusher = Pusher(database)
+    webhooks = WebhookPolicy(
+        allow_loopback=settings.http.listens_on_loopback or settings.access.webhook_allow_loopback,
+        public_only=settings.access.webhook_public_only,
+    )
+    pusher = Pusher(database, webhooks)
     callback = CallbackTarget(url=settings.http.base_url + CALLBACK_PATH, secret=secret)
+    aggregation = Aggregation(gateway=gateway, blob_url=settings.storage.blobs, callback=callback)
     coordinator = Coordinator(
-        database=database,
-        gateway=gateway,
-        weights=weights,
-        pusher=pusher,
-        blob_url=settings.storage.blobs,
-        callback=callback,
+        database=database, weights=weights, pusher=pusher, aggregation=aggregation
     )
-    models = ModelService(
-        database=database,
-        gateway=gateway,
-        weights=weights,
-        coordinator=coordinator,
-        base_url=settings.http.base_url,
-    )
+    base_url = settings.http.base_url
     injected: dict[str, object] = {
         "settings": settings,
         "database": database,
@@ -88,9 +91,18 @@ def create_app(
         "gateway": gateway,
         "callback_target": callback,
         "coordinator": coordinator,
-        "models": models,
-        "users": UserService(database, secret),
-        "trainings": TrainingService(database=database, coordinator=coordinator, models=models),
+        "models": ModelService(
+            database=database, weights=weights, coordinator=coordinator, base_url=base_url
+        ),
+        "uploads": ModelUploads(
+            database=database, gateway=gateway, weights=weights, coordinator=coordinator
+        ),
+        "inference": InferenceService(gateway),
+        "users": UserService(
+            database, secret, webhooks=webhooks, registration=settings.access.registration
+        ),
+        "groups": GroupService(database),
+        "trainings": TrainingService(database=database, coordinator=coordinator, base_url=base_url),
         "metrics": MetricService(database=database, coordinator=coordinator),
     }
 
@@ -100,7 +112,7 @@ def create_app(
         tasks = [
             asyncio.create_task(_connect(gateway, on_compute_ready)),
             asyncio.create_task(pusher.run()),
-            asyncio.create_task(reconcile_forever(coordinator, gateway)),
+            asyncio.create_task(reconcile_forever(aggregation, gateway)),
         ]
         try:
             yield
@@ -108,16 +120,18 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await coordinator.stop()
+            await aggregation.stop()
             await gateway.stop()
             await database.close()
 
     app = Litestar(
         route_handlers=[
             UserController,
+            GroupController,
             ModelController,
             TrainingController,
             MetricController,
+            predict,
             HealthController,
             take_callback,
             document,
@@ -131,6 +145,8 @@ def create_app(
             name: Provide(_always(part), sync_to_thread=False) for name, part in injected.items()
         },
         middleware=[DefineMiddleware(AuthenticationMiddleware)],
+        before_request=require_json_accepted,
+        cors_config=_cors_config(settings),
         exception_handlers={Exception: answer_error},
         openapi_config=openapi_config(version(DISTRIBUTION)),
         state=State({"authenticator": Authenticator()}),
@@ -141,6 +157,18 @@ def create_app(
     )
     end_paths_in_slashes(app.openapi_schema)
     return app
+
+
+def _cors_config(settings: Settings) -> CORSConfig | None:
+    """Which pages may call the API; no cookie goes along, they send credentials in the header."""
+    if not settings.access.cors_origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(settings.access.cors_origins),
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"],
+        allow_headers=["Authorization", "Content-Type", "Accept"],
+        expose_headers=["Content-Disposition", "ETag", "Retry-After"],
+    )
 
 
 def _always(part: object) -> Callable[[], object]:

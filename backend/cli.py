@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import sys
 from pathlib import Path
+from types import FrameType
 
 import asyncpg
 import click
@@ -21,9 +22,11 @@ from backend.db.migrate import migrate
 from backend.errors import StartupError
 from backend.head_requests import answer_head
 from backend.settings import Settings, load_settings
+from backend.users.commands import user
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 BACKLOG = 2048
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +47,7 @@ def cli() -> None:
 def serve(**flags: object) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in flags.items() if value is not None}
-    settings = load_settings(os.environ, given)
+    settings = load_settings(given)
     data_dir = open_data_dir(settings.storage.data_dir)
     try:
         _serve(settings, data_dir)
@@ -61,10 +64,21 @@ def demo(arguments: tuple[str, ...]) -> None:
     os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
 
 
+cli.add_command(user)
+
+
 def main() -> None:
     """Run the command; a startup error is one line on stderr and a non-zero exit code."""
     try:
-        cli()
+        cli(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"starling: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(128 + signal.SIGINT)
     except StartupError as error:
         click.echo(f"starling: {error}", err=True)
         sys.exit(error.exit_code)
@@ -78,11 +92,13 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
     settings = msgspec.structs.replace(settings, http=http)
     asyncio.run(_prepare_database(settings))
 
+    from compute.cluster import RayConfig, dashboard_token, dashboard_url
     from compute.ray_gateway import RayGateway
 
-    from compute.cluster import RayConfig, dashboard_token, dashboard_url
-
-    def tell_dashboard() -> None:
+    def on_compute_ready() -> None:
+        # Ray's handlers, set below Python's while it connected, would print a stack trace.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.getsignal(number))
         entry = {"url": dashboard_url(), "token": dashboard_token()}
         path = data_dir.path / "ray-dashboard.json"
         write_private(path, msgspec.json.encode(entry).decode())
@@ -99,26 +115,39 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
         settings,
         secret=settings.secret or data_dir.secret(),
         gateway=gateway,
-        on_compute_ready=tell_dashboard,
+        on_compute_ready=on_compute_ready,
     )
-    server = uvicorn.Server(
+    server = _StoppableServer(
         uvicorn.Config(
             answer_head(app),
             log_config=None,
             access_log=settings.http.debug,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
             server_header=False,
+            # uvicorn would believe X-Forwarded-For from this machine by itself.
+            proxy_headers=bool(settings.access.trusted_proxies),
+            forwarded_allow_ips=list(settings.access.trusted_proxies),
             ws="none",
             lifespan="on",
         )
     )
     # uvicorn raises the signal that ended it once more: by then it has done its work.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: None)
     click.echo(f"Starling listens on {settings.http.base_url} (data in {data_dir.path})", err=True)
     server.run(sockets=[listener])
     if not server.started:
         raise StartupError("The server could not start; the log above says why.")
+
+
+class _StoppableServer(uvicorn.Server):
+    """A server that Ray lets end in its own time."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the shutdown."""
+        # Ray's handler ran first, if it was set: it has the process aborted three seconds later.
+        signal.alarm(0)
+        super().handle_exit(sig, frame)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -155,7 +184,8 @@ def _configure_logging(*, debug: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "piccolo"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     for package in ("backend", "compute"):
         logging.getLogger(package).setLevel(logging.DEBUG if debug else logging.INFO)
 

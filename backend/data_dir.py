@@ -8,6 +8,12 @@ from typing import IO
 
 from backend.errors import StartupError
 
+SECRET_FILE = "secret"  # noqa: S105 - a file name
+
+
+class DataDirInUse(StartupError):
+    """Another server holds the lock of the data directory."""
+
 
 class DataDir:
     """An open data directory; holds its lock until the process ends or `close` is called."""
@@ -22,17 +28,17 @@ class DataDir:
 
     def secret(self) -> str:
         """The key that signs tokens and callbacks; made on first use, for its owner's eyes only."""
-        path = self.path / "secret"
-        if not path.exists():
-            write_private(path, secrets.token_urlsafe(48))
-        return path.read_text().strip()
+        if not (self.path / SECRET_FILE).exists():
+            write_private(self.path / SECRET_FILE, secrets.token_urlsafe(48))
+        return read_secret(self.path)
 
 
 def open_data_dir(path: Path) -> DataDir:
     """The data directory at `path`, created if needed.
 
     Raises:
-        StartupError: it cannot be written, or another server uses it.
+        StartupError: it cannot be written.
+        DataDirInUse: another server uses it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,8 +52,22 @@ def open_data_dir(path: Path) -> DataDir:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise StartupError(f"Another Starling server uses the data directory {path}.") from error
+        raise DataDirInUse(f"Another Starling server uses the data directory {path}.") from error
     return DataDir(path, lock)
+
+
+def read_secret(path: Path) -> str:
+    """The key of the data directory at `path`, which a server may be using.
+
+    Raises:
+        StartupError: there is none yet.
+    """
+    try:
+        return (path / SECRET_FILE).read_text().strip()
+    except OSError as error:
+        raise StartupError(
+            f"The data directory {path} has no secret that can be read: {error.strerror}."
+        ) from error
 
 
 def write_private(path: Path, text: str) -> None:

@@ -9,8 +9,10 @@ StarlingError
 ├── NotAllowed                403  somebody else's
 ├── NothingHere               404  the thing exists, the part asked for does not
 ├── Conflict                  409  collides with what was accepted before
+├── NotAcceptable             406  the caller accepts no format that this address answers in
 ├── TooLarge                  413
-└── WrongMediaType            415
+├── WrongMediaType            415
+└── TooManyAttempts           429  too many failed logins; `Retry-After` says when to try again
 ComputeUnavailable, BlobStoreUnavailable 503, BlobStoreFull 507: see `OUTAGES`
 StartupError                       ends `starling` with one line and exit code 1
 └── BadSetting                     ... and exit code 2
@@ -29,9 +31,11 @@ from litestar.status_codes import (
     HTTP_403_FORBIDDEN,
     HTTP_404_NOT_FOUND,
     HTTP_405_METHOD_NOT_ALLOWED,
+    HTTP_406_NOT_ACCEPTABLE,
     HTTP_409_CONFLICT,
     HTTP_413_REQUEST_ENTITY_TOO_LARGE,
     HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+    HTTP_429_TOO_MANY_REQUESTS,
     HTTP_500_INTERNAL_SERVER_ERROR,
     HTTP_503_SERVICE_UNAVAILABLE,
     HTTP_507_INSUFFICIENT_STORAGE,
@@ -114,6 +118,18 @@ class WrongMediaType(StarlingError):
     """The body is in a format that this address does not take."""
 
 
+class NotAcceptable(StarlingError):
+    """The caller accepts no format that this address answers in."""
+
+
+class TooManyAttempts(StarlingError):
+    """Too many logins failed; the next one is only looked at after a while."""
+
+    def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
 STATUS: dict[type[StarlingError], int] = {
     InvalidRequest: HTTP_400_BAD_REQUEST,
     NotFound: HTTP_400_BAD_REQUEST,
@@ -125,6 +141,8 @@ STATUS: dict[type[StarlingError], int] = {
     Conflict: HTTP_409_CONFLICT,
     TooLarge: HTTP_413_REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+    NotAcceptable: HTTP_406_NOT_ACCEPTABLE,
+    TooManyAttempts: HTTP_429_TOO_MANY_REQUESTS,
 }
 
 # Nobody's mistake: the same request may succeed later. Details go to the log.
@@ -148,6 +166,10 @@ HEADERS: dict[int, dict[str, str]] = {
     HTTP_503_SERVICE_UNAVAILABLE: {"Retry-After": "2"},
 }
 
+NO_CREDENTIALS = "Authentication credentials were not provided."
+# Below these nothing asks for credentials, whatever the method.
+PUBLIC_PREFIXES = ("/api/schema", "/api/dummy")
+
 AnyRequest = Request[object, object, State]
 
 
@@ -162,13 +184,18 @@ def answer(status: int, detail: str, errors: FieldErrors | None = None) -> Respo
 def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
     """The one place where an exception becomes an answer."""
     if isinstance(error, StarlingError):
-        return answer(STATUS[type(error)], error.detail, error.errors)
+        response = answer(STATUS[type(error)], error.detail, error.errors)
+        if isinstance(error, TooManyAttempts):
+            response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return response
     if isinstance(error, ValidationException):
         errors = _field_errors(error)
         detail = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in errors.items())
         return answer(HTTP_400_BAD_REQUEST, detail or error.detail, errors)
     if isinstance(error, HTTPException):
         return _answer_http(request, error)
+    if isinstance(error, RecursionError):
+        return answer(HTTP_400_BAD_REQUEST, "The JSON is nested too deeply.")
     if (outage := OUTAGES.get(type(error))) is not None:
         logger.warning("%s at %s %s", error, request.method, request.url.path)
         return answer(*outage)
@@ -181,7 +208,13 @@ def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
 
 def _answer_http(request: AnyRequest, error: HTTPException) -> Response[object]:
     if error.status_code == HTTP_405_METHOD_NOT_ALLOWED:
-        response = answer(error.status_code, f'Method "{request.method}" not allowed.')
+        # No handler was found, so nobody has asked for credentials yet; the contract does first.
+        anonymous = "authorization" not in request.headers
+        path = request.url.path
+        if anonymous and path.startswith("/api/") and not path.startswith(PUBLIC_PREFIXES):
+            response = answer(HTTP_401_UNAUTHORIZED, NO_CREDENTIALS)
+        else:
+            response = answer(error.status_code, f'Method "{request.method}" not allowed.')
         response.headers.update(error.headers or {})
         return response
     if error.status_code == HTTP_404_NOT_FOUND:
@@ -199,12 +232,12 @@ def _field_errors(error: ValidationException) -> dict[str, list[str]]:
     for entry in cast("list[dict[str, str]]", error.extra or []):
         message, key = entry.get("message", "invalid"), entry.get("key", "body")
         if key == "data":
-            key, message = _named_field(message)
+            key, message = named_field(message)
         errors.setdefault(key.split("[")[0].split(".")[0], []).append(message)
     return errors
 
 
-def _named_field(message: str) -> tuple[str, str]:
+def named_field(message: str) -> tuple[str, str]:
     """Field and message of a complaint about the body as a whole."""
     for text, meaning in (
         ("missing required field `", "This field is required."),

@@ -67,8 +67,12 @@ class FormField(msgspec.Struct, frozen=True):
                 return Schema(type=OpenAPIType.ARRAY, items=text) if self.repeated else text
 
 
-def form_operation(*fields: FormField) -> type[Operation]:
-    """An operation class whose request body is this form, for handlers that read it as a stream."""
+def form_operation(*fields: FormField, also_json: bool = False) -> type[Operation]:
+    """An operation class whose request body is this form, for handlers that read it as a stream.
+
+    Args:
+        also_json: The same fields may come as a JSON object.
+    """
     schema = Schema(
         type=OpenAPIType.OBJECT,
         properties={field.name: field.schema() for field in fields},
@@ -76,6 +80,8 @@ def form_operation(*fields: FormField) -> type[Operation]:
     )
     has_file = any(field.kind == "file" for field in fields)
     media_types = (MULTIPART,) if has_file else (MULTIPART, URLENCODED)
+    if also_json:
+        media_types = ("application/json", *media_types)
     body = RequestBody(
         content={name: OpenAPIMediaType(schema=schema) for name in media_types}, required=True
     )

@@ -3,6 +3,8 @@
 The only module that reads the environment. Every other part is handed the struct it needs.
 """
 
+import ipaddress
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +19,7 @@ WILDCARD_HOSTS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with,
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+Registration = Literal["open", "invitation", "closed"]
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,12 +91,31 @@ class ComputeSettings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_port: Port = 8265
 
 
+class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may come in, and where the server may call out.
+
+    Attributes:
+        registration: Who may create users: anybody, who has an invitation, or superusers only.
+        trusted_proxies: Addresses or networks whose X-Forwarded-For is believed; `*` for any.
+        cors_origins: Origins whose pages may call the API from a browser; `*` for any.
+        webhook_allow_loopback: Whether webhooks may go to this machine although others reach it.
+        webhook_public_only: Whether webhooks may not go to private networks.
+    """
+
+    registration: Registration = "open"
+    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    webhook_allow_loopback: bool = False
+    webhook_public_only: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an operator can set; the secret is None when the data directory keeps it."""
 
     http: HttpSettings
     storage: StorageSettings
     compute: ComputeSettings
+    access: AccessSettings = AccessSettings()
     secret: str | None = None
 
 
@@ -101,7 +123,7 @@ class Variable(msgspec.Struct, frozen=True):
     """One setting as an operator sees it."""
 
     name: str
-    group: Literal["http", "storage", "compute", ""]
+    group: Literal["http", "storage", "compute", "access", ""]
     field: str
     meaning: str
 
@@ -118,6 +140,31 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("STARLING_RAY_DASHBOARD", "compute", "dashboard", "serve the embedded Ray dashboard"),
     Variable("STARLING_RAY_DASHBOARD_PORT", "compute", "dashboard_port", "its port"),
     Variable("RAY_ADDRESS", "compute", "ray_address", "Ray cluster to use instead of embedded"),
+    Variable("STARLING_REGISTRATION", "access", "registration", "open, invitation or closed"),
+    Variable(
+        "STARLING_TRUSTED_PROXIES",
+        "access",
+        "trusted_proxies",
+        "addresses or networks whose X-Forwarded-For is believed, comma separated",
+    ),
+    Variable(
+        "STARLING_CORS_ORIGINS",
+        "access",
+        "cors_origins",
+        "origins whose pages may call the API, comma separated",
+    ),
+    Variable(
+        "STARLING_WEBHOOK_ALLOW_LOOPBACK",
+        "access",
+        "webhook_allow_loopback",
+        "send webhooks to this machine too",
+    ),
+    Variable(
+        "STARLING_WEBHOOK_PUBLIC_ONLY",
+        "access",
+        "webhook_public_only",
+        "send no webhooks to private networks",
+    ),
     Variable("STARLING_SECRET", "", "secret", "key that signs tokens and callbacks"),
 )
 
@@ -125,20 +172,20 @@ _GROUPS: dict[str, type[msgspec.Struct]] = {
     "http": HttpSettings,
     "storage": StorageSettings,
     "compute": ComputeSettings,
+    "access": AccessSettings,
 }
 
 
-def load_settings(environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+def load_settings(flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings from the environment, each overridden by the flag of the same field name.
 
     Args:
-        environ: The process environment.
         flags: Field name to value, for flags that were given on the command line.
 
     Raises:
         BadSetting: a value is malformed; the message names its variable.
     """
-    grouped: dict[str, dict[str, object]] = {"http": {}, "storage": {}, "compute": {}, "": {}}
+    grouped: dict[str, dict[str, object]] = {group: {} for group in (*_GROUPS, "")}
     grouped["storage"]["data_dir"] = str(Path.home() / ".starling")
     for variable in VARIABLES:
         given = flags.get(variable.field, environ.get(variable.name) or None)
@@ -148,9 +195,11 @@ def load_settings(environ: Mapping[str, str], flags: Mapping[str, object]) -> Se
         http=msgspec.convert(grouped["http"], HttpSettings),
         storage=msgspec.convert(grouped["storage"], StorageSettings, dec_hook=_decode_path),
         compute=msgspec.convert(grouped["compute"], ComputeSettings),
+        access=msgspec.convert(grouped["access"], AccessSettings),
         secret=msgspec.convert(grouped[""].get("secret"), str | None),
     )
     _check_urls(settings)
+    _check_access(settings.access)
     return settings
 
 
@@ -167,6 +216,8 @@ def _converted(variable: Variable, given: object) -> object:
     fields = {f.name: f.type for f in msgspec.structs.fields(_GROUPS[variable.group])}
     if isinstance(given, str):
         given = given.strip()
+        if fields[variable.field] == tuple[str, ...]:
+            given = [part for part in map(str.strip, given.split(",")) if part]
     try:
         return msgspec.convert(given, fields[variable.field], strict=False)
     except msgspec.ValidationError as error:
@@ -187,3 +238,21 @@ def _check_urls(settings: Settings) -> None:
         raise BadSetting("STARLING_PUBLIC_URL must not end with a slash.")
     if settings.secret is not None and len(settings.secret) < 32:
         raise BadSetting("STARLING_SECRET must have at least 32 characters.")
+
+
+def _check_access(access: AccessSettings) -> None:
+    for origin in access.cors_origins:
+        parts = urlsplit(origin)
+        is_origin = parts.scheme and parts.netloc and origin == f"{parts.scheme}://{parts.netloc}"
+        if origin != "*" and not is_origin:
+            raise BadSetting(
+                f"STARLING_CORS_ORIGINS has {origin!r}: an origin is scheme://host[:port], without "
+                "a path or slash at the end."
+            )
+    for proxy in access.trusted_proxies:
+        if proxy == "*":
+            continue
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise BadSetting(f"STARLING_TRUSTED_PROXIES has {proxy!r}: {error}.") from error

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from backend.db.tables import GlobalModel, LocalModel, ModelVersion
+from backend.db.tables import GlobalModel, LocalModel, LocalMoments, ModelVersion
 from compute.blobs import BlobStore, Staged
 
 
@@ -57,8 +57,15 @@ async def is_referenced(digest: str) -> bool:
     """Whether some row needs the blob."""
     return (
         await GlobalModel.exists().where(
-            (GlobalModel.digest == digest) | (GlobalModel.preprocessing_digest == digest)
+            (GlobalModel.digest == digest)
+            | (GlobalModel.preprocessing_digest == digest)
+            | (GlobalModel.swag_first_digest == digest)
+            | (GlobalModel.swag_second_digest == digest)
         )
         or await ModelVersion.exists().where(ModelVersion.digest == digest)
         or await LocalModel.exists().where((LocalModel.digest == digest) & LocalModel.kept.eq(True))
+        or await LocalMoments.exists().where(
+            ((LocalMoments.first_digest == digest) | (LocalMoments.second_digest == digest))
+            & LocalMoments.kept.eq(True)
+        )
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import unquote, urlsplit
@@ -80,4 +81,7 @@ def _make_engine(url: str) -> DatabaseEngine:
             path=unquote(url.removeprefix("sqlite:///")), timeout=SQLITE_BUSY_TIMEOUT_SECONDS
         )
     parts = urlsplit(url)
-    return PostgresEngine(config={"dsn": url, "database": parts.path.lstrip("/")})
+    with warnings.catch_warnings():
+        # Piccolo asks for the server's version and warns when it cannot; opening says it better.
+        warnings.filterwarnings("ignore", message=".*Unable to connect to database")
+        return PostgresEngine(config={"dsn": url, "database": parts.path.lstrip("/")})

@@ -50,11 +50,37 @@ class User(Table, tablename="starling_user"):
     created_at = Timestamptz(default=TimestamptzNow())
 
 
+class UsedInvitation(Table, tablename="used_invitation"):
+    """An invitation that somebody has registered with; nobody can again."""
+
+    id = Serial(primary_key=True)
+    number = Varchar(length=32, unique=True, help_text="of the invitation, random")
+    expires_at = Timestamptz(index=True, help_text="the row is of no use any more afterwards")
+
+
+class Group(Table, tablename="starling_group"):
+    """A group of users; means nothing to the server but its name and its members."""
+
+    id = Serial(primary_key=True)
+    name = Varchar(length=150, unique=True)
+    created_at = Timestamptz(default=TimestamptzNow())
+
+
+class Membership(Table, tablename="membership"):
+    """A user in a group; `id` keeps the order of joining."""
+
+    id = Serial(primary_key=True)
+    key = Varchar(length=100, unique=True, help_text="group:user")
+    group = ForeignKey(Group, index=True, null=False)
+    user = ForeignKey(User, index=True, null=False)
+    joined_at = Timestamptz(default=TimestamptzNow())
+
+
 class GlobalModel(Table, tablename="global_model"):
     """A model somebody uploaded, as it is now; its past is in `ModelVersion`."""
 
     id = UUID(primary_key=True, default=UUID4())
-    kind = Varchar(length=8, help_text="GLOBAL or SWAG")
+    kind = Varchar(length=8, help_text="GLOBAL, SWAG or MEAN")
     owner = ForeignKey(User, index=True, null=False)
     name = Varchar(length=256)
     description = Text(default="")
@@ -64,6 +90,9 @@ class GlobalModel(Table, tablename="global_model"):
     digest = Varchar(length=64, index=True, help_text="blob of the present weights")
     size_bytes = BigInt()
     preprocessing_digest = Varchar(length=64, null=True, default=None, index=True)
+    swag_first_digest = Varchar(length=64, null=True, default=None, index=True)
+    swag_second_digest = Varchar(length=64, null=True, default=None, index=True)
+    members = Text(null=True, default=None, help_text="JSON: ids of a mean model's members")
     num_parameters = BigInt()
     stats = JSON(null=True, default=None, help_text="layer statistics, made at upload")
     created_at = Timestamptz(default=TimestamptzNow())
@@ -121,6 +150,7 @@ class Round(Table, tablename="round"):
     closed_at = Timestamptz(null=True, default=None, help_text="last expected update accepted")
     aggregated_at = Timestamptz(null=True, default=None)
     figures = JSON(null=True, default=None, help_text="RoundFigures of the aggregator")
+    handed_on = JSON(default="{}", help_text="participant to local model, in daisy chaining")
 
 
 class LocalModel(Table, tablename="local_model"):
@@ -137,6 +167,21 @@ class LocalModel(Table, tablename="local_model"):
     size_bytes = BigInt()
     sample_size = BigInt()
     kept = Boolean(default=True, help_text="false: aggregated, weights deleted")
+    received_at = Timestamptz(default=TimestamptzNow())
+
+
+class LocalMoments(Table, tablename="local_moments"):
+    """Accepted SWAG moments of one participant after one aggregation."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    key = Varchar(length=150, unique=True, help_text="training:round:owner")
+    round_key = Varchar(length=100, index=True, help_text="key of the Round")
+    training = ForeignKey(Training, index=True, null=False)
+    owner = ForeignKey(User, index=True, null=False)
+    first_digest = Varchar(length=64, index=True)
+    second_digest = Varchar(length=64, index=True)
+    sample_size = BigInt()
+    kept = Boolean(default=True, help_text="false: aggregated, blobs deleted")
     received_at = Timestamptz(default=TimestamptzNow())
 
 
@@ -173,12 +218,16 @@ class Notification(Table, tablename="notification"):
 
 TABLES: tuple[type[Table], ...] = (
     User,
+    UsedInvitation,
+    Group,
+    Membership,
     GlobalModel,
     ModelVersion,
     Training,
     Participant,
     Round,
     LocalModel,
+    LocalMoments,
     Metric,
     Notification,
 )

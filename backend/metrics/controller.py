@@ -1,12 +1,11 @@
 """Metrics over HTTP."""
 
-import msgspec
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from backend.errors import InvalidRequest
 from backend.forms import receive_form
+from backend.json_bodies import is_json, read_json
 from backend.metrics.schemas import MetricJson, MetricsAccepted, ReportMetrics
 from backend.metrics.service import MetricService
 from backend.metrics.values import MetricValue, metric_values
@@ -57,15 +56,11 @@ async def _values(
     request: CallerRequest, weights: Weights, settings: Settings
 ) -> list[MetricValue]:
     """The metrics in a form or a JSON object."""
-    if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            body = msgspec.json.decode(await request.body(), type=ReportMetrics)
-        except msgspec.DecodeError as error:
-            raise InvalidRequest(f"The body is no JSON object of metrics: {error}.") from error
+    limit_bytes = settings.http.max_body_bytes
+    if is_json(request):
+        body = await read_json(request, ReportMetrics, limit_bytes=limit_bytes)
         values = [v.encode() if isinstance(v, str) else v for v in body.metric_values]
         return metric_values(body.metric_names, values)
-    async with receive_form(
-        request, weights.blobs, limit_bytes=settings.http.max_body_bytes
-    ) as form:
+    async with receive_form(request, weights.blobs, limit_bytes=limit_bytes) as form:
         form.require_only(METRIC_FIELDS)
         return read_metrics(form)

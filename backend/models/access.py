@@ -6,18 +6,24 @@ from uuid import UUID
 import msgspec
 
 from backend.db.tables import GlobalModel, LocalModel, Participant, Training, training_key
-from backend.errors import NotAllowed, NotFound
+from backend.errors import NotAllowed, NotFound, NothingHere
+from backend.rounds.records import current_round, handed_on
+from backend.rounds.state import RUNNING
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
 
 
 class Relation(Flag):
-    """What a caller is to a model or training."""
+    """What a caller is to a model or training.
+
+    HANDED: the participant who continues this local model in the open round of a daisy chain.
+    """
 
     NONE = 0
     OWNER = auto()
     ACTOR = auto()
     PARTICIPANT = auto()
+    HANDED = auto()
     SUPERUSER = auto()
 
 
@@ -34,9 +40,10 @@ class FoundModel(msgspec.Struct, frozen=True):
             raise NotAllowed(message)
 
 
-# A local model tells much about its owner's data, so other participants never see it.
+# A local model tells much about its owner's data, so other participants never see it, except the
+# one who is to continue it.
 MAY_READ_GLOBAL = Relation.OWNER | Relation.ACTOR | Relation.PARTICIPANT | Relation.SUPERUSER
-MAY_READ_LOCAL = Relation.OWNER | Relation.ACTOR | Relation.SUPERUSER
+MAY_READ_LOCAL = Relation.OWNER | Relation.ACTOR | Relation.HANDED | Relation.SUPERUSER
 MAY_DELETE = Relation.OWNER | Relation.ACTOR
 
 
@@ -45,13 +52,38 @@ async def find_model(given_id: str, caller: Caller) -> FoundModel:
     model_id = parse_id("Model", given_id)
     if (local := await LocalModel.objects().get(LocalModel.id == model_id)) is not None:
         training = await Training.objects().get(Training.id == local.training)
-        return FoundModel(local, training, await _relation(local.owner, training, caller))
+        relation = await _relation(local.owner, training, caller)
+        if training is not None and await _is_handed(local.id, training, caller):
+            relation |= Relation.HANDED
+        return FoundModel(local, training, relation)
     return await _find_global(model_id, "Model", given_id, caller)
 
 
 async def find_global_model(given_id: str, caller: Caller) -> FoundModel:
     """A global model. Raises `NotFound`, for a local one too."""
     return await _find_global(parse_id("GlobalModel", given_id), "GlobalModel", given_id, caller)
+
+
+async def find_training_of(given_id: str, caller: Caller) -> Training:
+    """The training whose open round takes uploads under this id.
+
+    That is the global model's, or that of the local model which the caller was handed.
+
+    Raises:
+        NotFound: no such model, or a local model that the caller was not handed.
+        NothingHere: the model is not being trained.
+    """
+    model_id = parse_id("GlobalModel", given_id)
+    local = await LocalModel.objects().get(LocalModel.id == model_id)
+    if local is None:
+        training = (await find_global_model(given_id, caller)).training
+    else:
+        training = await Training.objects().get(Training.id == local.training)
+        if training is None or not await _is_handed(local.id, training, caller):
+            raise NotFound("GlobalModel", given_id)
+    if training is None:
+        raise NothingHere(f"Model with ID {given_id} does not have a training process running")
+    return training
 
 
 async def find_readable(given_id: str, caller: Caller) -> FoundModel:
@@ -68,6 +100,13 @@ async def _find_global(model_id: UUID, noun: str, given_id: str, caller: Caller)
         raise NotFound(noun, given_id)
     training = await Training.objects().get(Training.model == model_id)
     return FoundModel(model, training, await _relation(model.owner, training, caller))
+
+
+async def _is_handed(local_model_id: UUID, training: Training, caller: Caller) -> bool:
+    if training.state not in RUNNING:
+        return False
+    handed = handed_on(await current_round(training))
+    return handed.get(caller.id) == local_model_id
 
 
 async def _relation(owner: UUID, training: Training | None, caller: Caller) -> Relation:

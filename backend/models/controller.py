@@ -9,14 +9,10 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from backend.forms import receive_form
-from backend.models.schemas import (
-    GlobalModelJson,
-    GlobalModelMetadata,
-    LocalModelJson,
-    LocalModelMetadata,
-    ModelCreated,
-)
+from backend.json_bodies import is_json, read_json
+from backend.models.schemas import AnyModelJson, AnyModelMetadata, CreateMean, ModelCreated
 from backend.models.service import ModelService
+from backend.models.uploads import ModelUploads
 from backend.openapi import FormField, form_operation
 from backend.security.authentication import CallerRequest
 from backend.settings import Settings
@@ -24,6 +20,8 @@ from backend.trainings.schemas import Detail
 from backend.weights import Weights
 
 MODEL_FILES = ("model_file", "model_preprocessing_file")
+MOMENT_FILES = ("first_moment_file", "second_moment_file")
+BINARY = "application/octet-stream"
 
 ModelUpload = form_operation(
     FormField("name", required=True),
@@ -42,6 +40,15 @@ UpdateUpload = form_operation(
     FormField("metric_values", repeated=True),
     FormField("owner"),
 )
+MomentsUpload = form_operation(
+    FormField("round", kind="integer", required=True),
+    FormField("sample_size", kind="integer", required=True),
+    FormField("first_moment_file", kind="file", required=True),
+    FormField("second_moment_file", kind="file", required=True),
+)
+PreprocessingUpload = form_operation(
+    FormField("model_preprocessing_file", kind="file", required=True)
+)
 
 
 class ModelController(Controller):
@@ -54,18 +61,22 @@ class ModelController(Controller):
     async def upload(
         self,
         request: CallerRequest,
-        models: NamedDependency[ModelService],
+        uploads: NamedDependency[ModelUploads],
         weights: NamedDependency[Weights],
         settings: NamedDependency[Settings],
     ) -> ModelCreated:
-        """Upload a global model."""
-        async with receive_form(
-            request,
-            weights.blobs,
-            files=MODEL_FILES,
-            limit_bytes=settings.http.max_upload_bytes,
-        ) as form:
-            model_id = await models.upload(form, request.user)
+        """Upload a global model; or, with a JSON body, make a mean model of several."""
+        if is_json(request):
+            order = await read_json(request, CreateMean, limit_bytes=settings.http.max_body_bytes)
+            model_id = await uploads.add_mean(order, request.user)
+        else:
+            async with receive_form(
+                request,
+                weights.blobs,
+                files=MODEL_FILES,
+                limit_bytes=settings.http.max_upload_bytes,
+            ) as form:
+                model_id = await uploads.add_model(form, request.user)
         return ModelCreated("Model Upload Accepted", model_id)
 
     @post("/{model_id:str}/", operation_class=UpdateUpload, request_max_body_size=None)
@@ -73,7 +84,7 @@ class ModelController(Controller):
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        models: NamedDependency[ModelService],
+        uploads: NamedDependency[ModelUploads],
         weights: NamedDependency[Weights],
         settings: NamedDependency[Settings],
     ) -> Detail:
@@ -84,13 +95,56 @@ class ModelController(Controller):
             files=("model_file",),
             limit_bytes=settings.http.max_upload_bytes,
         ) as form:
-            await models.upload_update(model_id, form, request.user)
+            await uploads.add_update(model_id, form, request.user)
         return Detail("Model Update Accepted")
+
+    @post("/{model_id:str}/swag/", operation_class=MomentsUpload, request_max_body_size=None)
+    async def upload_moments(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        uploads: NamedDependency[ModelUploads],
+        weights: NamedDependency[Weights],
+        settings: NamedDependency[Settings],
+    ) -> Detail:
+        """Upload the SWAG moments of a participant's own iterates in the open SWAG round."""
+        async with receive_form(
+            request,
+            weights.blobs,
+            files=MOMENT_FILES,
+            limit_bytes=settings.http.max_upload_bytes,
+        ) as form:
+            await uploads.add_moments(model_id, form, request.user)
+        return Detail("SWAG Statistic Accepted")
+
+    @post(
+        "/{model_id:str}/preprocessing/",
+        operation_class=PreprocessingUpload,
+        request_max_body_size=None,
+        status_code=202,
+    )
+    async def upload_preprocessing(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        uploads: NamedDependency[ModelUploads],
+        weights: NamedDependency[Weights],
+        settings: NamedDependency[Settings],
+    ) -> Detail:
+        """Upload the module that inputs go through before the model."""
+        async with receive_form(
+            request,
+            weights.blobs,
+            files=("model_preprocessing_file",),
+            limit_bytes=settings.http.max_upload_bytes,
+        ) as form:
+            await uploads.set_preprocessing(model_id, form, request.user)
+        return Detail("Proprocessing Model Upload Accepted")
 
     @get("/")
     async def list_models(
         self, request: CallerRequest, models: NamedDependency[ModelService]
-    ) -> list[GlobalModelJson | LocalModelJson]:
+    ) -> list[AnyModelJson]:
         """Models that the caller owns, trains or helps to train."""
         return await models.list(request.user)
 
@@ -100,11 +154,11 @@ class ModelController(Controller):
         request: CallerRequest,
         model_id: FromPath[str],
         models: NamedDependency[ModelService],
-    ) -> GlobalModelMetadata | LocalModelMetadata:
+    ) -> AnyModelMetadata:
         """One model with its layer statistics."""
         return await models.metadata(model_id, request.user)
 
-    @get("/{model_id:str}/", media_type="application/octet-stream")
+    @get("/{model_id:str}/", media_type=BINARY)
     async def download(
         self,
         request: CallerRequest,
@@ -113,11 +167,10 @@ class ModelController(Controller):
         weights: NamedDependency[Weights],
     ) -> Stream:
         """The model file, in the container that was uploaded."""
-        blob = await models.weights_of(model_id, request.user)
-        name = f"model-{model_id}.pt"
-        return await _download(weights, blob.digest, name)
+        digest = await models.weights_digest(model_id, request.user)
+        return await _download(weights, digest, f"model-{model_id}.pt")
 
-    @get("/{model_id:str}/preprocessing/", media_type="application/octet-stream")
+    @get("/{model_id:str}/preprocessing/", media_type=BINARY)
     async def preprocessing(
         self,
         request: CallerRequest,
@@ -126,8 +179,32 @@ class ModelController(Controller):
         weights: NamedDependency[Weights],
     ) -> Stream:
         """The preprocessing module of a model."""
-        digest = await models.preprocessing_of(model_id, request.user)
+        digest = await models.preprocessing_digest(model_id, request.user)
         return await _download(weights, digest, f"model-{model_id}-proprecessing.pt")
+
+    @get("/{model_id:str}/swag/first/", media_type=BINARY)
+    async def first_moment(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        models: NamedDependency[ModelService],
+        weights: NamedDependency[Weights],
+    ) -> Stream:
+        """The aggregated first SWAG moment, a torch-saved 1-D tensor."""
+        digest = await models.moment_digest(model_id, request.user, first=True)
+        return await _download(weights, digest, f"model-{model_id}-swag-first.pt")
+
+    @get("/{model_id:str}/swag/second/", media_type=BINARY)
+    async def second_moment(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        models: NamedDependency[ModelService],
+        weights: NamedDependency[Weights],
+    ) -> Stream:
+        """The aggregated second SWAG moment, a torch-saved 1-D tensor."""
+        digest = await models.moment_digest(model_id, request.user, first=False)
+        return await _download(weights, digest, f"model-{model_id}-swag-second.pt")
 
     @delete("/{model_id:str}/", status_code=200)
     async def delete_model(
@@ -145,7 +222,7 @@ async def _download(weights: Weights, digest: str, filename: str) -> Stream:
     size_bytes = await asyncio.to_thread(weights.blobs.size, digest)
     return Stream(
         _chunks(weights, digest),
-        media_type="application/octet-stream",
+        media_type=BINARY,
         headers={
             "Content-Disposition": f'filename="{filename}"',
             "Content-Length": str(size_bytes),

@@ -10,18 +10,24 @@ from backend.models.schemas import InputShape, UploadedModel
 MODEL_FIELDS = ("name", "description", "input_shape", "type", "round")
 METRIC_FIELDS = ("metric_names", "metric_values")
 UPDATE_FIELDS = ("round", "sample_size", "owner", *METRIC_FIELDS)
-KINDS = ("GLOBAL",)
+MOMENT_FIELDS = ("round", "sample_size", "owner")
+KINDS = ("GLOBAL", "SWAG")
 
 MAX_NAME_LENGTH = 256
 MAX_DIMENSIONS = 16
 FREE_DIMENSION = ("none", "null")
 
 
-class UploadedUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of an update upload, read and checked."""
+class UploadedMoments(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of an upload of SWAG moments, read and checked."""
 
     round: int
     sample_size: int
+
+
+class UploadedUpdate(UploadedMoments, frozen=True, kw_only=True):
+    """The fields of an update upload, read and checked."""
+
     metrics: list[MetricValue]
 
 
@@ -63,6 +69,21 @@ def read_update(form: Form) -> UploadedUpdate:
     )
 
 
+def read_moments(form: Form) -> UploadedMoments:
+    """The fields that come with SWAG moments.
+
+    Raises:
+        InvalidRequest: a field is missing, unknown or has a value that cannot be.
+    """
+    form.file("first_moment_file")
+    form.file("second_moment_file")
+    form.require_only(MOMENT_FIELDS)
+    return UploadedMoments(
+        round=form.whole_number("round", minimum=0),
+        sample_size=form.whole_number("sample_size", minimum=1),
+    )
+
+
 def read_metrics(form: Form) -> list[MetricValue]:
     """Repeated `metric_names` and `metric_values`; values stay bytes until known to be numbers."""
     return metric_values(form.texts("metric_names"), form.fields.get("metric_values", []))
@@ -78,6 +99,14 @@ def read_shape(texts: list[str]) -> InputShape:
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidRequest.field("input_shape", f"At most {MAX_DIMENSIONS} dimensions.")
     return None if shape in ([], [None]) else shape
+
+
+def read_json_shape(given: list[int | str | None] | str | None) -> InputShape:
+    """The shape in a JSON field, whose entries may be texts. Raises `InvalidRequest`."""
+    if given is None:
+        return None
+    entries = [given] if isinstance(given, str) else given
+    return read_shape([str(entry) for entry in entries])
 
 
 def _dimension(text: str) -> int | None:

@@ -4,7 +4,10 @@ from uuid import UUID
 
 import msgspec
 
+from backend.text import Text
+
 InputShape = list[int | None] | None
+Stats = dict[str, object] | None
 
 
 class GlobalModelJson(msgspec.Struct, kw_only=True):
@@ -20,6 +23,19 @@ class GlobalModelJson(msgspec.Struct, kw_only=True):
     has_preprocessing: bool
 
 
+class SwagModelJson(GlobalModelJson, kw_only=True):
+    """A global model with SWAG moments, as the URLs to fetch them from."""
+
+    swag_first_moment: str | None
+    swag_second_moment: str | None
+
+
+class MeanModelJson(GlobalModelJson, kw_only=True):
+    """An ensemble; `models` are its members."""
+
+    models: list[UUID]
+
+
 class LocalModelJson(msgspec.Struct, kw_only=True):
     """A local model without its weights."""
 
@@ -33,13 +49,39 @@ class LocalModelJson(msgspec.Struct, kw_only=True):
 class GlobalModelMetadata(GlobalModelJson, kw_only=True):
     """A global model with its layer statistics."""
 
-    stats: dict[str, object] | None
+    stats: Stats
+
+
+class SwagModelMetadata(SwagModelJson, kw_only=True):
+    """A SWAG model with its layer statistics."""
+
+    stats: Stats
+
+
+class MeanModelMetadata(MeanModelJson, kw_only=True):
+    """A mean model; it has no statistics of its own."""
+
+    stats: Stats
 
 
 class LocalModelMetadata(LocalModelJson, kw_only=True):
     """A local model; it has no statistics of its own."""
 
     stats: None = None
+
+
+AnyModelJson = GlobalModelJson | SwagModelJson | MeanModelJson | LocalModelJson
+AnyModelMetadata = GlobalModelMetadata | SwagModelMetadata | MeanModelMetadata | LocalModelMetadata
+
+
+class CreateMean(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A mean model of models that are there already."""
+
+    type: str
+    name: Text
+    description: Text
+    models: list[UUID]
+    input_shape: list[int | str | None] | str | None = None
 
 
 class ModelCreated(msgspec.Struct):

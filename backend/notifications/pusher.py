@@ -18,10 +18,14 @@ from backend.db.engine import Database
 from backend.db.tables import Notification, Training, User
 from backend.notifications.outbox import payload
 from backend.rounds.state import TrainingState
+from backend.security.webhook_targets import CheckedTransport, WebhookPolicy
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10.0
+# An endpoint that dribbles never runs into the timeout of a single read.
+DELIVERY_SECONDS = 30.0
+MAX_ANSWER_BYTES = 64 * 1024
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 GIVE_UP_AFTER = timedelta(hours=1)
@@ -32,8 +36,9 @@ MAX_CONNECTIONS = 200
 class Pusher:
     """Runs until cancelled; `wake` makes it look at the outbox at once."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, webhooks: WebhookPolicy) -> None:
         self._database = database
+        self._webhooks = webhooks
         self._woken = asyncio.Event()
         self._deliveries: dict[UUID, asyncio.Task[None]] = {}
 
@@ -43,9 +48,9 @@ class Pusher:
 
     async def run(self) -> None:
         """Deliver what waits, for ever."""
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS)
+        transport = CheckedTransport(self._webhooks, max_connections=MAX_CONNECTIONS)
         async with httpx.AsyncClient(
-            timeout=TIMEOUT_SECONDS, limits=limits, follow_redirects=False, trust_env=False
+            transport=transport, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False
         ) as client:
             try:
                 while True:
@@ -139,10 +144,27 @@ async def _post(client: httpx.AsyncClient, row: dict[str, object]) -> str | None
         "x-starling-timestamp": str(int(datetime.now(UTC).timestamp())),
     }
     try:
-        response = await client.post(str(row["endpoint"]), content=payload(row), headers=headers)
+        async with (
+            asyncio.timeout(DELIVERY_SECONDS),
+            client.stream(
+                "POST", str(row["endpoint"]), content=payload(row), headers=headers
+            ) as response,
+        ):
+            await _skip_body(response)
+    except TimeoutError:
+        return f"no complete answer within {DELIVERY_SECONDS:g} seconds"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{type(error).__name__}: {error}"[:500]
     return None if response.is_success else f"answered {response.status_code}"
+
+
+async def _skip_body(response: httpx.Response) -> None:
+    """Read past a short body, so that the connection can be used again; a long one is cut off."""
+    received = 0
+    async for chunk in response.aiter_raw():
+        received += len(chunk)
+        if received > MAX_ANSWER_BYTES:
+            return
 
 
 async def _is_outdated(row: dict[str, object]) -> bool:

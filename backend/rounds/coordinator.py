@@ -7,57 +7,46 @@ may be asked for again: a repeated update, callback or start changes nothing.
 """
 
 import asyncio
-import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import NoReturn
 from uuid import UUID, uuid4
 
 import msgspec
-from piccolo.columns.base import Column
 
 from backend.db.engine import Database
 from backend.db.tables import (
     GlobalModel,
     LocalModel,
+    LocalMoments,
     Metric,
-    ModelVersion,
     Participant,
     Round,
     Training,
     training_key,
 )
-from backend.errors import Conflict, InvalidRequest, NotAllowed, NotFound, WrongState
+from backend.errors import Conflict, InvalidRequest, NotFound, WrongState
 from backend.metrics.values import MetricValue, metric_rows
-from backend.notifications.outbox import NotificationType, enqueue
+from backend.notifications.outbox import NotificationType
 from backend.notifications.pusher import Pusher
+from backend.rounds import records
+from backend.rounds.aggregation import Aggregation
+from backend.rounds.announcements import announce, announce_phase
+from backend.rounds.daisy_chain import hand_on
 from backend.rounds.state import (
+    RUNNING,
     OpenRound,
     Phase,
-    Plan,
     TrainingState,
     all_tests_in,
     all_updates_in,
     phase_after_aggregation,
-    require_transition,
+    phase_after_collection,
+    phase_after_moments,
     step_after,
 )
-from backend.trainings.options import TrainingOptions, parse_options
 from backend.weights import Weights
 from compute.blobs import Staged
-from compute.contract import (
-    AggregationOptions,
-    AggregatorSpec,
-    Callback,
-    CallbackTarget,
-    FinishRound,
-    RoundAggregated,
-    RoundFailed,
-    UpdateRef,
-)
-from compute.gateway import ComputeGateway, ComputeUnavailable
-
-logger = logging.getLogger(__name__)
+from compute.contract import Callback, MomentsAggregated, RoundAggregated, RoundFailed
 
 
 class NewUpdate(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,48 +60,61 @@ class NewUpdate(msgspec.Struct, frozen=True, kw_only=True):
     metrics: list[MetricValue]
 
 
+class NewMoments(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked SWAG moments on their way in; `round` is the model's, one above the round's index."""
+
+    training_id: UUID
+    owner: UUID
+    round: int
+    sample_size: int
+    first: Staged
+    second: Staged
+
+
+class Effects(msgspec.Struct):
+    """What follows from a decision once it is committed.
+
+    Attributes:
+        aggregate: A collection was closed: order its aggregation.
+        ended: The training needs no aggregator any more.
+        dropped: Blobs that may have lost their last reference.
+    """
+
+    aggregate: bool = False
+    ended: bool = False
+    dropped: list[str] = []
+
+
 class Coordinator:
     """Opens, fills, closes and advances rounds."""
 
     def __init__(
-        self,
-        *,
-        database: Database,
-        gateway: ComputeGateway,
-        weights: Weights,
-        pusher: Pusher,
-        blob_url: str,
-        callback: CallbackTarget,
+        self, *, database: Database, weights: Weights, pusher: Pusher, aggregation: Aggregation
     ) -> None:
         self._database = database
-        self._gateway = gateway
         self._weights = weights
         self._pusher = pusher
-        self._blob_url = blob_url
-        self._callback = callback
-        self._finishing: dict[UUID, asyncio.Task[None]] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._aggregation = aggregation
 
     async def start(self, training_id: UUID) -> None:
         """Open round 0 and tell everybody.
 
         Raises:
-            InvalidRequest: there is no participant.
+            InvalidRequest: there is no participant, or the model is a mean of others.
             WrongState: it was started before.
         """
         async with self._database.write_transaction():
-            training = await _guard(training_id)
+            training = await records.guard(training_id)
             if training.state != TrainingState.INITIAL:
                 raise WrongState(f"Training {training_id} is not in state INITIAL!")
-            participants = await participants_of(training_id)
+            await _require_trainable(training.model)
+            participants = await records.participants_of(training_id)
             if not participants:
                 raise InvalidRequest("At least one participant must be registered!")
-            await Training.update({Training.state: TrainingState.ONGOING.value}).where(
-                Training.id == training_id
-            )
-            await self._tell(training, NotificationType.TRAINING_START, participants)
-            await self._open_round(training, 0, participants)
-        self._committed(training_id)
+            await records.set_state(training_id, TrainingState.ONGOING)
+            await announce(training, NotificationType.TRAINING_START, participants)
+            await self._open_round(training, 0, participants, {})
+        self._follow(training_id, Effects())
 
     async def accept_update(self, update: NewUpdate) -> None:
         """Record an update whose file has been checked; the last expected one closes the round.
@@ -124,67 +126,84 @@ class Coordinator:
             Conflict: the sender delivered something else for this round.
             WrongState: the round is not the one that collects updates.
         """
-        if await _is_repeat(update):
+        if await _is_repeated_update(update):
             return
+        effects = Effects()
         async with self._weights.recorded(update.upload), self._database.write_transaction():
-            training = await _guard(update.training_id)
-            await require_participant(update.training_id, update.owner)
-            if await _is_repeat(update):
+            training = await records.guard(update.training_id)
+            await records.require_participant(training.id, update.owner)
+            if await _is_repeated_update(update):
                 return
-            round_row = await _open_for_updates(training, update.round)
-            local_model_id = uuid4()
-            await LocalModel.insert(
-                LocalModel(
-                    id=local_model_id,
-                    key=training_key(update.training_id, update.round, update.owner),
-                    round_key=round_row.key,
-                    training=update.training_id,
-                    base_model=training.model,
-                    round=update.round,
-                    owner=update.owner,
-                    digest=update.upload.digest,
-                    size_bytes=update.upload.size_bytes,
-                    sample_size=update.sample_size,
-                )
-            )
+            round_row = await _collecting(training, update.round)
+            local_model = _local_model(update, training, round_row)
+            await LocalModel.insert(local_model)
             if update.metrics:
                 await Metric.insert(
-                    *metric_rows(local_model_id, update.owner, update.round, update.metrics)
+                    *metric_rows(local_model.id, update.owner, update.round, update.metrics)
                 )
-            closed = await self._close_if_complete(update.training_id, round_row)
-            base_key = await _base_key(training.model, update.round)
-        if closed:
-            self._committed(update.training_id, closed=True)
-        else:
-            reference = UpdateRef(
-                update_id=str(local_model_id),
-                digest=update.upload.digest,
-                sample_size=update.sample_size,
+            await self._close_if_complete(training, round_row, effects)
+        if round_row.phase == Phase.COLLECTING:
+            self._aggregation.fold_ahead(training, local_model)
+        self._follow(training.id, effects)
+
+    async def accept_moments(self, moments: NewMoments) -> None:
+        """Record checked SWAG moments; the last expected ones close the SWAG round.
+
+        Raises as `accept_update` does.
+        """
+        if await _are_repeated_moments(moments):
+            return
+        effects = Effects()
+        async with (
+            self._weights.recorded(moments.first, moments.second),
+            self._database.write_transaction(),
+        ):
+            training = await records.guard(moments.training_id)
+            await records.require_participant(training.id, moments.owner)
+            if await _are_repeated_moments(moments):
+                return
+            round_row = await _collecting_moments(training, moments.round)
+            await LocalMoments.insert(
+                LocalMoments(
+                    id=uuid4(),
+                    key=_moments_key(moments),
+                    round_key=round_row.key,
+                    training=training.id,
+                    owner=moments.owner,
+                    first_digest=moments.first.digest,
+                    second_digest=moments.second.digest,
+                    sample_size=moments.sample_size,
+                )
             )
-            self._spawn(self._fold(training, update.round, base_key, reference))
+            await self._close_if_complete(training, round_row, effects)
+        self._follow(training.id, effects)
 
     async def report_metrics(
         self, model: GlobalModel, reporter: UUID, values: list[MetricValue]
     ) -> None:
         """Record metrics of a global model; the last expected test ends a testing round."""
         training = await Training.objects().get(Training.model == model.id)
-        ended = False
+        effects = Effects()
         async with self._database.write_transaction():
             if training is not None:
-                training = await _guard(training.id)
-            step = await _round_of(model.id)
-            await Metric.insert(*metric_rows(model.id, reporter, step, values))
-            if training is not None and training.state == TrainingState.ONGOING:
-                ended = await self._advance_if_tested(training)
+                training = await records.guard(training.id)
+            current = await GlobalModel.objects().get(GlobalModel.id == model.id)
+            if current is None:
+                raise NotFound("Model", model.id)
+            await Metric.insert(*metric_rows(model.id, reporter, current.round, values))
+            if training is not None and training.state in RUNNING:
+                await self._advance_if_tested(
+                    training, await records.current_round(training), effects
+                )
         if training is not None:
-            self._committed(training.id, ended=ended)
+            self._follow(training.id, effects)
 
     async def register(self, training_id: UUID, users: Collection[UUID]) -> None:
         """Make users participants; who joins a running training is told what is expected now."""
         async with self._database.write_transaction():
-            training = await _guard(training_id)
-            present = await participants_of(training_id)
-            new = [user for user in dict.fromkeys(users) if user not in set(present)]
+            training = await records.guard(training_id)
+            present = set(await records.participants_of(training_id))
+            new = [user for user in dict.fromkeys(users) if user not in present]
             if not new:
                 return
             await Participant.insert(
@@ -195,350 +214,275 @@ class Coordinator:
                     for user in new
                 )
             )
-            if training.state == TrainingState.ONGOING:
-                await self._tell(training, NotificationType.TRAINING_START, new)
-                await self._tell_phase(training, await _round_row(training), new)
-        self._committed(training_id)
+            if training.state in RUNNING:
+                await announce(training, NotificationType.TRAINING_START, new)
+                await announce_phase(training, await records.current_round(training), new)
+        self._follow(training_id, Effects())
 
     async def remove(self, training_id: UUID, users: Collection[UUID]) -> None:
         """End the participation of users; a round that waited only for them goes on.
 
         What a removed participant delivered stays in the round.
         """
-        closed = ended = False
+        effects = Effects()
         async with self._database.write_transaction():
-            training = await _guard(training_id)
-            present = await participants_of(training_id)
+            training = await records.guard(training_id)
+            present = await records.participants_of(training_id)
             gone = [user for user in present if user in set(users)]
             if not gone:
                 return
             await Participant.delete().where(
                 Participant.key.is_in([training_key(training_id, user) for user in gone])
             )
-            await self._tell(training, NotificationType.CLIENT_REMOVED, gone)
-            if training.state == TrainingState.ONGOING and len(gone) < len(present):
-                round_row = await _round_row(training)
-                closed = await self._close_if_complete(training_id, round_row)
-                ended = await self._advance_if_tested(training)
-        self._committed(training_id, closed=closed, ended=ended)
+            await announce(training, NotificationType.CLIENT_REMOVED, gone)
+            if training.state in RUNNING and len(gone) < len(present):
+                round_row = await records.current_round(training)
+                await self._close_if_complete(training, round_row, effects)
+                await self._advance_if_tested(training, round_row, effects)
+        self._follow(training_id, effects)
 
     async def delete(self, training_id: UUID) -> None:
         """Remove a training in any state; participants of a running one are told."""
         async with self._database.write_transaction():
-            training = await _guard(training_id)
-            if training.state == TrainingState.ONGOING:
-                await self._tell(
-                    training, NotificationType.CLIENT_REMOVED, await participants_of(training_id)
+            training = await records.guard(training_id)
+            if training.state in RUNNING:
+                await announce(
+                    training,
+                    NotificationType.CLIENT_REMOVED,
+                    await records.participants_of(training_id),
                 )
-            local_models = await LocalModel.select(LocalModel.id, LocalModel.digest).where(
-                LocalModel.training == training_id
-            )
-            if local_models:
-                await Metric.delete().where(Metric.model.is_in([row["id"] for row in local_models]))
+            updates = await LocalModel.objects().where(LocalModel.training == training_id)
+            moments = await LocalMoments.objects().where(LocalMoments.training == training_id)
+            if updates:
+                await Metric.delete().where(Metric.model.is_in([row.id for row in updates]))
             await Training.delete().where(Training.id == training_id)
-        self._committed(training_id, ended=True, dropped=[row["digest"] for row in local_models])
+        dropped = [row.digest for row in updates]
+        dropped += [digest for row in moments for digest in (row.first_digest, row.second_digest)]
+        self._follow(training_id, Effects(ended=True, dropped=dropped))
 
     async def apply(self, callback: Callback) -> None:
         """Take what the aggregator reports; a repeat changes nothing.
 
         Raises:
             NotFound: the training was deleted meanwhile.
-            InvalidRequest: the new model's blob is not in the store; aggregate again.
+            InvalidRequest: a reported blob is not in the store; aggregate again.
         """
-        match callback:
-            case RoundAggregated():
-                await self._apply_aggregated(callback)
-            case RoundFailed():
-                await self._apply_failed(callback)
-
-    async def resume(self) -> None:
-        """Order what should be under way and is not: the aggregation of every closed round."""
-        rows = await Round.select(Round.training).where(Round.phase == Phase.AGGREGATING.value)
-        for row in rows:
-            self._finish(row["training"])
-
-    async def stop(self) -> None:
-        """Leave what is under way to the next start."""
-        tasks = [*self._finishing.values(), *self._background]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _close_if_complete(self, training_id: UUID, round_row: Round) -> bool:
-        """Whether this call is the one that closed the collection."""
-        if round_row.phase != Phase.COLLECTING:
-            return False
-        expected = set(await participants_of(training_id))
-        if not all_updates_in(expected, await delivered_by(round_row.key)):
-            return False
-        return await _move(round_row.key, Phase.COLLECTING, Phase.AGGREGATING)
-
-    async def _apply_aggregated(self, callback: RoundAggregated) -> None:
         training_id = UUID(callback.training_id)
-        if not await asyncio.to_thread(self._weights.blobs.exists, callback.digest):
-            raise InvalidRequest(f"There is no blob {callback.digest}.")
-        dropped: list[str] = []
+        effects = Effects()
+        await self._require_blobs(callback)
         async with self._database.write_transaction():
-            training = await _guard(training_id)
-            options = options_of(training)
-            plan = options.plan(training.target_num_updates)
-            key = training_key(training_id, callback.round)
-            phase = phase_after_aggregation(plan, callback.round)
-            if not await _move(key, Phase.AGGREGATING, phase):
-                return
-            await Round.update(
-                {
-                    Round.figures: msgspec.json.encode(callback.figures).decode(),
-                    Round.aggregated_at: datetime.now(UTC),
-                }
-            ).where(Round.key == key)
-            await _set_weights(training.model, callback)
-            if options.delete_local_models_after_aggregation:
-                rows = (
-                    await LocalModel.update({LocalModel.kept: False})
-                    .where(LocalModel.round_key == key)
-                    .returning(LocalModel.digest)
-                )
-                dropped = [row["digest"] for row in rows]
-            participants = await participants_of(training_id)
-            if phase == Phase.CLOSED:
-                ended = await self._go_on(training, plan, participants)
-            else:
-                await self._tell_phase(training, await _round_row(training), participants)
-                ended = await self._advance_if_tested(training)
-        self._committed(training_id, ended=ended, dropped=dropped)
+            training = await records.guard(training_id)
+            round_row = await Round.objects().get(
+                Round.key == training_key(training_id, callback.round)
+            )
+            if round_row is None:
+                raise NotFound("Round", callback.round)
+            match callback:
+                case RoundAggregated():
+                    await self._apply_round(training, round_row, callback, effects)
+                case MomentsAggregated():
+                    await self._apply_moments(training, round_row, callback, effects)
+                case RoundFailed():
+                    await self._apply_failure(round_row, callback, effects)
+        self._follow(training_id, effects)
 
-    async def _apply_failed(self, callback: RoundFailed) -> None:
-        training_id = UUID(callback.training_id)
-        async with self._database.write_transaction():
-            await _guard(training_id)
-            key = training_key(training_id, callback.round)
-            if not await _move(key, Phase.AGGREGATING, Phase.CLOSED):
-                return
-            reason = f"Round {callback.round} could not be aggregated: {callback.reason}"
-            await Training.update(
-                {Training.state: TrainingState.ERROR.value, Training.error: reason}
-            ).where(Training.id == training_id)
-        self._committed(training_id, ended=True)
+    async def _close_if_complete(
+        self, training: Training, round_row: Round, effects: Effects
+    ) -> None:
+        """Close a collection when nobody is missing; exactly one caller does."""
+        if round_row.phase not in (Phase.COLLECTING, Phase.COLLECTING_MOMENTS):
+            return
+        participants = await records.participants_of(training.id)
+        if not all_updates_in(set(participants), await records.delivered_by(round_row)):
+            return
+        if round_row.phase == Phase.COLLECTING_MOMENTS:
+            effects.aggregate = await records.move(round_row, Phase.AGGREGATING_MOMENTS)
+            return
+        phase = phase_after_collection(records.plan_of(training), round_row.index)
+        if not await records.move(round_row, phase):
+            return
+        if phase == Phase.AGGREGATING:
+            effects.aggregate = True
+        else:
+            await self._hand_on(training, round_row, participants, effects)
 
-    async def _advance_if_tested(self, training: Training) -> bool:
-        """Close a testing round when every test is in; whether that ended the training."""
-        round_row = await _round_row(training)
-        if round_row.phase != Phase.TESTING:
-            return False
-        participants = await participants_of(training.id)
-        reported = await _reported_by(training.model, round_row.index + 1)
-        if not all_tests_in(set(participants), reported):
-            return False
-        if not await _move(round_row.key, Phase.TESTING, Phase.CLOSED):
-            return False
-        plan = options_of(training).plan(training.target_num_updates)
-        return await self._go_on(training, plan, participants)
-
-    async def _go_on(self, training: Training, plan: Plan, participants: list[UUID]) -> bool:
-        """Open the next round or complete the training; whether it ended."""
-        step = step_after(plan, training.round)
-        if isinstance(step, OpenRound):
-            await self._open_round(training, step.index, participants)
-            return False
-        await Training.update({Training.state: TrainingState.COMPLETED.value}).where(
-            Training.id == training.id
+    async def _hand_on(
+        self, training: Training, round_row: Round, participants: list[UUID], effects: Effects
+    ) -> None:
+        """Open the next round of a daisy chain, in which everybody continues another's model."""
+        index = round_row.index
+        model = await GlobalModel.objects().get(GlobalModel.id == training.model)
+        if model is None:
+            raise NotFound("Model", training.model)
+        await records.add_version(model.id, index + 1, model.digest, model.size_bytes)
+        delivered = await LocalModel.select(LocalModel.id).where(
+            LocalModel.round_key == round_row.key
         )
-        await self._tell(
+        options = records.options_of(training)
+        handed = hand_on(
+            participants, [row["id"] for row in delivered], f"{options.seed}:{training.id}:{index}"
+        )
+        if options.delete_local_models_after_aggregation and index > 0:
+            effects.dropped += await records.forget_updates(training.id, [index - 1])
+        await self._open_round(training, index + 1, participants, handed)
+
+    async def _apply_round(
+        self, training: Training, round_row: Round, callback: RoundAggregated, effects: Effects
+    ) -> None:
+        if round_row.phase != Phase.AGGREGATING:
+            return
+        plan, index = records.plan_of(training), callback.round
+        await records.move(round_row, phase_after_aggregation(plan, index))
+        await Round.update(
+            {
+                Round.figures: msgspec.json.encode(callback.figures).decode(),
+                Round.aggregated_at: datetime.now(UTC),
+            }
+        ).where(Round.key == round_row.key)
+        await records.add_version(training.model, index + 1, callback.digest, callback.size_bytes)
+        if records.options_of(training).delete_local_models_after_aggregation:
+            # In a daisy chain, the models that were handed on last are of the round before.
+            rounds = [index, index - 1] if index > 0 else [index]
+            effects.dropped += await records.forget_updates(training.id, rounds)
+        await self._enter(training, round_row, effects)
+
+    async def _apply_moments(
+        self, training: Training, round_row: Round, callback: MomentsAggregated, effects: Effects
+    ) -> None:
+        if round_row.phase != Phase.AGGREGATING_MOMENTS:
+            return
+        await records.move(
+            round_row, phase_after_moments(records.plan_of(training), callback.round)
+        )
+        model = await GlobalModel.objects().get(GlobalModel.id == training.model)
+        if model is not None:
+            superseded = (model.swag_first_digest, model.swag_second_digest)
+            effects.dropped += [digest for digest in superseded if digest]
+        await GlobalModel.update(
+            {
+                GlobalModel.swag_first_digest: callback.first_digest,
+                GlobalModel.swag_second_digest: callback.second_digest,
+            }
+        ).where(GlobalModel.id == training.model)
+        if records.options_of(training).delete_local_models_after_aggregation:
+            effects.dropped += await records.forget_moments(round_row.key)
+        await self._enter(training, round_row, effects)
+
+    async def _apply_failure(
+        self, round_row: Round, callback: RoundFailed, effects: Effects
+    ) -> None:
+        if round_row.phase not in (Phase.AGGREGATING, Phase.AGGREGATING_MOMENTS):
+            return
+        await records.move(round_row, Phase.CLOSED)
+        await records.set_state(
+            round_row.training,
+            TrainingState.ERROR,
+            f"Round {callback.round} could not be aggregated: {callback.reason}",
+        )
+        effects.ended = True
+
+    async def _enter(self, training: Training, round_row: Round, effects: Effects) -> None:
+        """Go on in the phase that the round was just moved to."""
+        participants = await records.participants_of(training.id)
+        if round_row.phase == Phase.CLOSED:
+            await self._go_on(training, round_row, participants, effects)
+            return
+        await announce_phase(training, round_row, participants)
+        await self._advance_if_tested(training, round_row, effects)
+
+    async def _advance_if_tested(
+        self, training: Training, round_row: Round, effects: Effects
+    ) -> None:
+        """Close a testing round when every test is in."""
+        if round_row.phase != Phase.TESTING:
+            return
+        participants = await records.participants_of(training.id)
+        tested = await records.tested_by(training.model, round_row.index + 1)
+        if all_tests_in(set(participants), tested) and await records.move(round_row, Phase.CLOSED):
+            await self._go_on(training, round_row, participants, effects)
+
+    async def _go_on(
+        self, training: Training, round_row: Round, participants: list[UUID], effects: Effects
+    ) -> None:
+        """Open the next round, or complete the training."""
+        step = step_after(records.plan_of(training), round_row.index)
+        if isinstance(step, OpenRound):
+            await self._open_round(training, step.index, participants, {})
+            return
+        await records.set_state(training.id, TrainingState.COMPLETED)
+        await announce(
             training, NotificationType.TRAINING_FINISHED, [*participants, training.actor]
         )
-        return True
+        effects.ended = True
 
-    async def _open_round(self, training: Training, index: int, participants: list[UUID]) -> None:
+    async def _open_round(
+        self,
+        training: Training,
+        index: int,
+        participants: list[UUID],
+        handed: dict[UUID, UUID],
+    ) -> None:
         await Training.update({Training.round: index}).where(Training.id == training.id)
         row = Round(
             key=training_key(training.id, index),
             training=training.id,
             index=index,
             phase=Phase.COLLECTING.value,
+            handed_on=msgspec.json.encode(handed).decode(),
         )
         await Round.insert(row)
-        await self._tell_phase(training, row, participants)
+        await announce_phase(training, row, participants)
 
-    async def _tell_phase(
-        self, training: Training, round_row: Round, recipients: Collection[UUID]
-    ) -> None:
-        """Say what is expected now; while the round is aggregated, nothing is."""
-        body: dict[str, object]
-        if round_row.phase == Phase.COLLECTING:
-            body = {"round": round_row.index, "global_model_uuid": training.model}
-            if training.aggregation_method == "FedProx":
-                body["mu"] = options_of(training).mu
-            await enqueue(NotificationType.UPDATE_ROUND_START, recipients, training.id, body)
-        elif round_row.phase == Phase.TESTING:
-            body = {"round": round_row.index + 1, "global_model_uuid": training.model}
-            await enqueue(NotificationType.MODEL_TEST_ROUND, recipients, training.id, body)
+    async def _require_blobs(self, callback: Callback) -> None:
+        digests: tuple[str, ...] = ()
+        if isinstance(callback, RoundAggregated):
+            digests = (callback.digest,)
+        elif isinstance(callback, MomentsAggregated):
+            digests = (callback.first_digest, callback.second_digest)
+        for digest in digests:
+            if not await asyncio.to_thread(self._weights.blobs.exists, digest):
+                raise InvalidRequest(f"There is no blob {digest}.")
 
-    async def _tell(
-        self, training: Training, kind: NotificationType, recipients: Collection[UUID]
-    ) -> None:
-        await enqueue(kind, recipients, training.id, {"global_model_uuid": training.model})
-
-    def _committed(
-        self,
-        training_id: UUID,
-        *,
-        closed: bool = False,
-        ended: bool = False,
-        dropped: Collection[str] = (),
-    ) -> None:
+    def _follow(self, training_id: UUID, effects: Effects) -> None:
         """Set going what follows from a decision.
 
         Constraints: MUST be called after its transaction: a task made inside would write to it.
-
-        Args:
-            closed: A collection was closed: aggregate.
-            ended: The training needs no aggregator any more.
-            dropped: Blobs that may have lost their last reference.
         """
         self._pusher.wake()
-        if closed:
-            self._finish(training_id)
-        if dropped:
-            self._spawn(self._weights.drop(dropped))
-        if ended:
-            self._spawn(self._release(training_id))
-
-    def _finish(self, training_id: UUID) -> None:
-        """Have the closed round aggregated, unless that is under way."""
-        if training_id in self._finishing:
-            return
-        task = asyncio.create_task(self._order_finish(training_id))
-        self._finishing[training_id] = task
-        task.add_done_callback(lambda done: self._finished(training_id, done))
-
-    def _finished(self, training_id: UUID, task: asyncio.Task[None]) -> None:
-        del self._finishing[training_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("aggregation of training %s stopped", training_id, exc_info=error)
-
-    async def _order_finish(self, training_id: UUID) -> None:
-        training = await Training.objects().get(Training.id == training_id)
-        if training is None:
-            return
-        key = training_key(training_id, training.round)
-        updates = await LocalModel.objects().where(LocalModel.round_key == key)
-        order = FinishRound(
-            round=training.round,
-            base_key=await _base_key(training.model, training.round),
-            updates=[
-                UpdateRef(update_id=str(u.id), digest=u.digest, sample_size=u.sample_size)
-                for u in sorted(updates, key=lambda u: u.id)
-            ],
-        )
-        try:
-            await self._gateway.finish_round(self._spec(training), order)
-        except ComputeUnavailable as error:
-            logger.warning("training %s is to be aggregated again: %s", training_id, error)
-
-    async def _fold(
-        self, training: Training, round_index: int, base_key: str, update: UpdateRef
-    ) -> None:
-        try:
-            await self._gateway.fold(self._spec(training), round_index, base_key, update)
-        except ComputeUnavailable as error:
-            # Folding ahead only saves time: `finish_round` folds whatever is missing.
-            logger.info("update %s is folded later: %s", update.update_id, error)
-
-    async def _release(self, training_id: UUID) -> None:
-        try:
-            await self._gateway.release(str(training_id))
-        except ComputeUnavailable as error:
-            logger.info("the aggregator of %s is gone already: %s", training_id, error)
-
-    def _spec(self, training: Training) -> AggregatorSpec:
-        return AggregatorSpec(
-            training_id=str(training.id),
-            strategy=training.aggregation_method,
-            blob_url=self._blob_url,
-            callback=self._callback,
-            options=AggregationOptions(accumulate=options_of(training).accumulate),
-        )
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._settled)
-
-    def _settled(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("background work failed", exc_info=error)
+        if effects.aggregate:
+            self._aggregation.finish(training_id)
+        if effects.dropped:
+            self._aggregation.spawn(self._weights.drop(effects.dropped))
+        if effects.ended:
+            self._aggregation.release(training_id)
 
 
-def options_of(training: Training) -> TrainingOptions:
-    """The options with a meaning; they were checked when the training was created."""
-    return parse_options(msgspec.json.decode(training.options, type=dict[str, object]))
-
-
-async def participants_of(training_id: UUID) -> list[UUID]:
-    """Users who take part, in order of registration."""
-    rows = (
-        await Participant.select(Participant.user)
-        .where(Participant.training == training_id)
-        .order_by(Participant.id)
+def _local_model(update: NewUpdate, training: Training, round_row: Round) -> LocalModel:
+    return LocalModel(
+        id=uuid4(),
+        key=_update_key(update),
+        round_key=round_row.key,
+        training=training.id,
+        base_model=training.model,
+        round=update.round,
+        owner=update.owner,
+        digest=update.upload.digest,
+        size_bytes=update.upload.size_bytes,
+        sample_size=update.sample_size,
     )
-    return [row["user"] for row in rows]
 
 
-async def require_participant(training_id: UUID, user: UUID) -> None:
-    """Raises `NotAllowed` for who does not take part."""
-    key = training_key(training_id, user)
-    if not await Participant.exists().where(Participant.key == key):
-        raise NotAllowed(f"You are not a participant of training {training_id}!")
+def _update_key(update: NewUpdate) -> str:
+    return training_key(update.training_id, update.round, update.owner)
 
 
-async def delivered_by(round_key: str) -> set[UUID]:
-    """Owners of the updates recorded for a round."""
-    rows = await LocalModel.select(LocalModel.owner).where(LocalModel.round_key == round_key)
-    return {row["owner"] for row in rows}
+def _moments_key(moments: NewMoments) -> str:
+    return training_key(moments.training_id, moments.round, moments.owner)
 
 
-async def _guard(training_id: UUID) -> Training:
-    """The training, locked against other decisions until the transaction ends."""
-    locked = (
-        await Training.update({Training.last_update: datetime.now(UTC)})
-        .where(Training.id == training_id)
-        .returning(Training.id)
-    )
-    training = await Training.objects().get(Training.id == training_id) if locked else None
-    if training is None:
-        raise NotFound("Training", training_id)
-    return training
-
-
-async def _move(round_key: str, before: Phase, after: Phase) -> bool:
-    """Compare-and-swap of a round's phase; whether this call made the move."""
-    require_transition(before, after)
-    values: dict[Column | str, object] = {Round.phase: after.value}
-    if after == Phase.AGGREGATING:
-        values[Round.closed_at] = datetime.now(UTC)
-    moved = (
-        await Round.update(values)
-        .where((Round.key == round_key) & (Round.phase == before.value))
-        .returning(Round.id)
-    )
-    return bool(moved)
-
-
-async def _round_row(training: Training) -> Round:
-    key = training_key(training.id, training.round)
-    row = await Round.objects().get(Round.key == key)
-    if row is None:
-        message = f"training {training.id} is ongoing without round {training.round}"
-        raise LookupError(message)
-    return row
-
-
-async def _is_repeat(update: NewUpdate) -> bool:
+async def _is_repeated_update(update: NewUpdate) -> bool:
     """Whether exactly this update was accepted before. Raises `Conflict` for another one."""
-    key = training_key(update.training_id, update.round, update.owner)
-    accepted = await LocalModel.objects().get(LocalModel.key == key)
+    accepted = await LocalModel.objects().get(LocalModel.key == _update_key(update))
     if accepted is None:
         return False
     if (accepted.digest, accepted.sample_size) != (update.upload.digest, update.sample_size):
@@ -549,13 +493,30 @@ async def _is_repeat(update: NewUpdate) -> bool:
     return True
 
 
-async def _open_for_updates(training: Training, index: int) -> Round:
-    """The round, if it is the one that collects now. Raises `WrongState`."""
-    if training.state != TrainingState.ONGOING:
+async def _are_repeated_moments(moments: NewMoments) -> bool:
+    """Whether exactly these moments were accepted before. Raises `Conflict` for others."""
+    row = await LocalMoments.objects().get(LocalMoments.key == _moments_key(moments))
+    if row is None:
+        return False
+    accepted = (row.first_digest, row.second_digest, row.sample_size)
+    if accepted != (moments.first.digest, moments.second.digest, moments.sample_size):
+        raise Conflict(
+            f"You delivered other moments for round {moments.round} of training "
+            f"{moments.training_id} already."
+        )
+    return True
+
+
+async def _collecting(training: Training, index: int) -> Round:
+    """The round, if it collects updates now. Raises `WrongState`."""
+    if training.state not in RUNNING:
         raise WrongState(f"Training with ID {training.id} is in state {training.state}")
     if training.round != index:
-        _refuse_round(training, index)
-    row = await _round_row(training)
+        raise WrongState(
+            f"Training with ID {training.id} is not currently in round {index}, but in round "
+            f"{training.round}."
+        )
+    row = await records.current_round(training)
     if row.phase != Phase.COLLECTING:
         raise WrongState(
             f"Training with ID {training.id} takes no updates for round {index} any more: "
@@ -564,52 +525,23 @@ async def _open_for_updates(training: Training, index: int) -> Round:
     return row
 
 
-def _refuse_round(training: Training, index: int) -> NoReturn:
-    raise WrongState(
-        f"Training with ID {training.id} is not currently in round {index}, but in round "
-        f"{training.round}."
-    )
-
-
-async def _base_key(model_id: UUID, index: int) -> str:
-    """Blob of the global model that round `index` starts from."""
-    version = await ModelVersion.objects().get(ModelVersion.key == training_key(model_id, index))
-    if version is None:
-        message = f"model {model_id} has no version of round {index}"
-        raise LookupError(message)
-    return str(version.digest)
-
-
-async def _round_of(model_id: UUID) -> int:
-    row = await GlobalModel.select(GlobalModel.round).where(GlobalModel.id == model_id).first()
-    if row is None:
-        raise NotFound("Model", model_id)
-    return int(row["round"])
-
-
-async def _set_weights(model_id: UUID, callback: RoundAggregated) -> None:
-    await ModelVersion.insert(
-        ModelVersion(
-            key=training_key(model_id, callback.round + 1),
-            model=model_id,
-            round=callback.round + 1,
-            digest=callback.digest,
-            size_bytes=callback.size_bytes,
+async def _collecting_moments(training: Training, model_round: int) -> Round:
+    """The round, if it collects SWAG moments now. Raises `WrongState`."""
+    if training.state != TrainingState.SWAG_ROUND:
+        raise WrongState(f"Training with ID {training.id} is in state {training.state}")
+    row = await records.current_round(training)
+    if row.index + 1 != model_round:
+        raise WrongState(
+            f"Training with ID {training.id} is not currently in round {model_round}, but in "
+            f"round {row.index + 1}."
         )
-    )
-    await GlobalModel.update(
-        {
-            GlobalModel.round: callback.round + 1,
-            GlobalModel.digest: callback.digest,
-            GlobalModel.size_bytes: callback.size_bytes,
-        }
-    ).where(GlobalModel.id == model_id)
+    if row.phase != Phase.COLLECTING_MOMENTS:
+        raise WrongState(f"Training with ID {training.id} takes no moments any more.")
+    return row
 
 
-async def _reported_by(model_id: UUID, step: int) -> set[UUID]:
-    rows = (
-        await Metric.select(Metric.reporter)
-        .where((Metric.model == model_id) & (Metric.step == step))
-        .group_by(Metric.reporter)
-    )
-    return {row["reporter"] for row in rows}
+async def _require_trainable(model_id: UUID) -> None:
+    if await GlobalModel.exists().where(
+        (GlobalModel.id == model_id) & (GlobalModel.kind == "MEAN")
+    ):
+        raise InvalidRequest("A mean model cannot be trained; it is there for predictions.")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from backend.rounds.coordinator import Coordinator
+from backend.rounds.aggregation import Aggregation
 from compute.gateway import ComputeGateway, ComputeUnavailable
 
 logger = logging.getLogger(__name__)
@@ -11,12 +11,12 @@ logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 3.0
 
 
-async def reconcile_forever(coordinator: Coordinator, gateway: ComputeGateway) -> None:
+async def reconcile_forever(aggregation: Aggregation, gateway: ComputeGateway) -> None:
     """Order again whatever died half-way, until cancelled."""
     while True:
         try:
             if (await gateway.health()).ready:
-                await coordinator.resume()
+                await aggregation.resume()
         except ComputeUnavailable as error:
             logger.info("nothing is reconciled while compute is away: %s", error)
         except Exception:

@@ -1,10 +1,12 @@
 """States and transitions of trainings and rounds, as pure functions.
 
-A training is INITIAL, then ONGOING, then COMPLETED or ERROR. While it is ongoing it has exactly one
-round that is not CLOSED:
+A training is INITIAL, then ONGOING, then COMPLETED or ERROR. While it is ongoing (in state S during
+a SWAG round, else O) it has exactly one round that is not CLOSED:
 
-    COLLECTING ──all expected updates──> AGGREGATING ──callback──> TESTING ──all tests──> CLOSED
-                                              └────────no tests wanted────────────────────> CLOSED
+    COLLECTING ────────────> CLOSED                       models are handed on (FedDC)
+        └──> AGGREGATING ──> CLOSED                       no test wanted
+                 ├─────────> TESTING ──> CLOSED
+                 └─────────> COLLECTING_MOMENTS ──> AGGREGATING_MOMENTS ──> TESTING or CLOSED
 
 Constraints: a transition that is not in `TRANSITIONS` MUST NOT be written; each is written by
 compare-and-swap, so that exactly one of several callers makes it.
@@ -22,6 +24,7 @@ class TrainingState(StrEnum):
 
     INITIAL = "I"
     ONGOING = "O"
+    SWAG_ROUND = "S"
     COMPLETED = "C"
     ERROR = "E"
 
@@ -31,6 +34,8 @@ class Phase(StrEnum):
 
     COLLECTING = "collecting"
     AGGREGATING = "aggregating"
+    COLLECTING_MOMENTS = "collecting_moments"
+    AGGREGATING_MOMENTS = "aggregating_moments"
     TESTING = "testing"
     CLOSED = "closed"
 
@@ -38,33 +43,38 @@ class Phase(StrEnum):
 TRANSITIONS: frozenset[tuple[Phase, Phase]] = frozenset(
     {
         (Phase.COLLECTING, Phase.AGGREGATING),
+        (Phase.COLLECTING, Phase.CLOSED),
+        (Phase.AGGREGATING, Phase.COLLECTING_MOMENTS),
         (Phase.AGGREGATING, Phase.TESTING),
         (Phase.AGGREGATING, Phase.CLOSED),
+        (Phase.COLLECTING_MOMENTS, Phase.AGGREGATING_MOMENTS),
+        (Phase.AGGREGATING_MOMENTS, Phase.TESTING),
+        (Phase.AGGREGATING_MOMENTS, Phase.CLOSED),
         (Phase.TESTING, Phase.CLOSED),
     }
 )
 
-TRAINING_TRANSITIONS: frozenset[tuple[TrainingState, TrainingState]] = frozenset(
-    {
-        (TrainingState.INITIAL, TrainingState.ONGOING),
-        (TrainingState.ONGOING, TrainingState.COMPLETED),
-        (TrainingState.ONGOING, TrainingState.ERROR),
-    }
-)
+RUNNING: frozenset[TrainingState] = frozenset({TrainingState.ONGOING, TrainingState.SWAG_ROUND})
+
+MOMENT_PHASES: frozenset[Phase] = frozenset({Phase.COLLECTING_MOMENTS, Phase.AGGREGATING_MOMENTS})
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What the actor asked for, as far as it decides the course of a training.
 
     Attributes:
-        rounds: How many aggregations, >= 1.
+        rounds: How many rounds of local training, >= 1.
         skip_model_tests: No test at all.
         test_each_round: Test after every aggregation, not only after the last.
+        daisy_chain_period: Rounds of local training behind one aggregation, >= 1.
+        swag: After an aggregation, participants send SWAG moments.
     """
 
     rounds: int
     skip_model_tests: bool = False
     test_each_round: bool = True
+    daisy_chain_period: int = 1
+    swag: bool = False
 
 
 class OpenRound(msgspec.Struct, frozen=True):
@@ -77,8 +87,23 @@ class Complete(msgspec.Struct, frozen=True):
     """The training has reached its target."""
 
 
+def phase_after_collection(plan: Plan, index: int) -> Phase:
+    """What becomes of round `index` once every expected update is in.
+
+    Daisy chaining aggregates where (index + 1) mod period = 0 (Kamp et al. 2023, Alg. 1), and hands
+    the local models on elsewhere; the last round aggregates, or the training would end without.
+    """
+    aggregates = (index + 1) % plan.daisy_chain_period == 0 or is_last(plan, index)
+    return Phase.AGGREGATING if aggregates else Phase.CLOSED
+
+
 def phase_after_aggregation(plan: Plan, index: int) -> Phase:
     """What round `index` waits for once its global model is written."""
+    return Phase.COLLECTING_MOMENTS if plan.swag else phase_after_moments(plan, index)
+
+
+def phase_after_moments(plan: Plan, index: int) -> Phase:
+    """What round `index` waits for once nothing is left to aggregate."""
     if plan.skip_model_tests or not (plan.test_each_round or is_last(plan, index)):
         return Phase.CLOSED
     return Phase.TESTING
@@ -95,7 +120,7 @@ def is_last(plan: Plan, index: int) -> bool:
 
 
 def all_updates_in(expected: AbstractSet[UUID], delivered: AbstractSet[UUID]) -> bool:
-    """Whether a collecting round is complete: somebody delivered and nobody is missing."""
+    """Whether a collection is complete: somebody delivered and nobody is missing."""
     return bool(delivered) and expected <= delivered
 
 

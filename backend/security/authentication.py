@@ -1,7 +1,9 @@
 """Finds the caller of every request; handlers marked `public=True` go without."""
 
-from typing import cast
+import asyncio
+from typing import TypeVar, cast
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import msgspec
 from litestar import Request
@@ -19,8 +21,15 @@ from backend.security.credentials import (
     PasswordCredentials,
     parse_authorization,
 )
+from backend.security.login_limits import LoginLimits, network_of
 from backend.security.passwords import PasswordVerifier
 from backend.security.tokens import hash_token
+
+HASHES_AT_ONCE = 4
+
+HandlerT = TypeVar("HandlerT")
+UserT = TypeVar("UserT")
+AuthT = TypeVar("AuthT")
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -39,18 +48,26 @@ class Authenticator:
 
     def __init__(self) -> None:
         self._passwords = PasswordVerifier()
+        self._limits = LoginLimits()
+        self._pairs: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        # argon2 takes 64 MiB each time; who comes meanwhile waits.
+        self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
 
-    async def identify(self, header: str | None) -> Caller:
+    async def identify(self, header: str | None, address: str) -> Caller:
         """The caller.
+
+        Args:
+            address: Where the request comes from; failed logins are counted under it.
 
         Raises:
             NotAuthenticated: no or wrong credentials, or the account is disabled.
+            TooManyAttempts: too many logins failed from there.
         """
         credentials = parse_authorization(header)
         if isinstance(credentials, PasswordCredentials):
             user = await User.objects().get(User.username == credentials.username)
             stored = user.password_hash if user is not None else None
-            if not await self._passwords.verify(stored, credentials.password):
+            if not await self._is_right(credentials, stored, address):
                 raise NotAuthenticated(WRONG_PASSWORD)
         else:
             user = await User.objects().get(User.token_hash == hash_token(credentials.token))
@@ -59,6 +76,32 @@ class Authenticator:
         if not user.active:
             raise NotAuthenticated("This account is disabled.")
         return Caller(user.id, user.username, user.superuser)
+
+    async def _is_right(
+        self, given: PasswordCredentials, password_hash: str | None, address: str
+    ) -> bool:
+        """Whether the password is right; who has failed too often gets no look at it."""
+        await self._limits.require_open(given.username, address)
+        if password_hash is not None and self._passwords.remembers(password_hash, given.password):
+            await self._limits.succeeded(given.username, address)
+            return True
+        # One at a time per pair, or a burst of guesses would pass before the first is counted.
+        pair = self._pairs.setdefault((given.username, network_of(address)), asyncio.Lock())
+        async with pair, self._hashing:
+            await self._limits.require_open(given.username, address)
+            right = await self._passwords.verify(password_hash, given.password)
+            if right:
+                await self._limits.succeeded(given.username, address)
+            else:
+                await self._limits.failed(given.username, address)
+            return right
+
+
+async def identify_caller(connection: ASGIConnection[HandlerT, UserT, AuthT, State]) -> Caller:
+    """The caller of a request, also where the middleware does not ask. Raises as `identify`."""
+    authenticator = cast("Authenticator", connection.app.state.authenticator)
+    address = connection.client.host if connection.client is not None else ""
+    return await authenticator.identify(connection.headers.get("authorization"), address)
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
@@ -71,6 +114,4 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         self, connection: ASGIConnection[BaseRouteHandler, Caller, object, State]
     ) -> AuthenticationResult:
         """The caller of this request."""
-        authenticator = cast("Authenticator", connection.app.state.authenticator)
-        caller = await authenticator.identify(connection.headers.get("authorization"))
-        return AuthenticationResult(user=caller, auth=None)
+        return AuthenticationResult(user=await identify_caller(connection), auth=None)

@@ -5,9 +5,8 @@ import binascii
 
 import msgspec
 
-from backend.errors import NotAuthenticated
+from backend.errors import NO_CREDENTIALS, NotAuthenticated
 
-NONE_GIVEN = "Authentication credentials were not provided."
 WRONG_PASSWORD = "Invalid username/password."  # noqa: S105 - a message
 WRONG_TOKEN = "Invalid token."  # noqa: S105 - a message
 
@@ -35,15 +34,15 @@ def parse_authorization(header: str | None) -> Credentials:
         NotAuthenticated: none are given, or they are malformed, with the contract's words.
     """
     if header is None:
-        raise NotAuthenticated(NONE_GIVEN)
-    scheme, *parts = header.split()
+        raise NotAuthenticated(NO_CREDENTIALS)
+    scheme, *parts = header.split() or [""]
     match scheme.lower():
         case "token":
             return TokenCredentials(_only_part("token", "Token string", parts))
         case "basic":
             return _parse_basic(_only_part("basic", "Credentials string", parts))
         case _:
-            raise NotAuthenticated(NONE_GIVEN)
+            raise NotAuthenticated(NO_CREDENTIALS)
 
 
 def _only_part(kind: str, subject: str, parts: list[str]) -> str:

@@ -34,12 +34,17 @@ class PasswordVerifier:
         self._verified: OrderedDict[bytes, float] = OrderedDict()
         self._decoy = _HASHER.hash(secrets.token_urlsafe(16))
 
+    def remembers(self, password_hash: str, password: str) -> bool:
+        """Whether the pair was right a short while ago."""
+        digest = self._digest(password_hash, password)
+        return self._verified.get(digest, 0.0) > time.monotonic()
+
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether `password` belongs to `password_hash`; None takes as long and is False."""
         stored = password_hash or self._decoy
-        digest = hmac.digest(self._key, f"{stored}\0{password}".encode(), hashlib.sha256)
-        if self._verified.get(digest, 0.0) > time.monotonic():
+        if self.remembers(stored, password):
             return True
+        digest = self._digest(stored, password)
         right = await asyncio.to_thread(_matches, stored, password)
         if not right or password_hash is None:
             return False
@@ -47,6 +52,9 @@ class PasswordVerifier:
         while len(self._verified) > VERIFIED_ENTRIES:
             self._verified.popitem(last=False)
         return True
+
+    def _digest(self, password_hash: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{password_hash}\0{password}".encode(), hashlib.sha256)
 
 
 def _matches(password_hash: str, password: str) -> bool:

@@ -4,7 +4,7 @@ from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from backend.models.schemas import GlobalModelJson, LocalModelJson
+from backend.models.schemas import AnyModelJson
 from backend.security.authentication import CallerRequest
 from backend.trainings.schemas import (
     Clients,
@@ -90,13 +90,13 @@ class TrainingController(Controller):
     @get("/{training_id:str}/models/")
     async def models(
         self, request: CallerRequest, training_id: FromPath[str], trainings: Trainings
-    ) -> list[GlobalModelJson | LocalModelJson]:
+    ) -> list[AnyModelJson]:
         """The global model, then the local models that the caller may see."""
         return await trainings.models(training_id, request.user, latest=False)
 
     @get("/{training_id:str}/models/latest/")
     async def latest_models(
         self, request: CallerRequest, training_id: FromPath[str], trainings: Trainings
-    ) -> list[GlobalModelJson | LocalModelJson]:
+    ) -> list[AnyModelJson]:
         """The global model and each participant's newest local model."""
         return await trainings.models(training_id, request.user, latest=True)

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 import msgspec
 
 from backend.errors import InvalidRequest
-from backend.rounds.state import Plan
 
 
 class UncertaintyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +34,9 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
         delete_local_models_after_aggregation: Drop the weights of updates once they are aggregated.
         accumulate: dtype of the running sum.
         mu: Weight of FedProx's proximal term; sent to participants with the round.
+        daisy_chain_period: FedDC's rounds of local training behind one aggregation.
+        seed: Of the permutations in daisy chaining.
+        uncertainty: Options of the uncertainty method.
     """
 
     skip_model_tests: bool = False
@@ -42,15 +44,9 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
     delete_local_models_after_aggregation: bool = True
     accumulate: Literal["float64", "float32"] = "float64"
     mu: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.01
+    daisy_chain_period: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    seed: int = 0
     uncertainty: UncertaintyOptions = UncertaintyOptions()
-
-    def plan(self, rounds: int) -> Plan:
-        """The course of a training of so many rounds."""
-        return Plan(
-            rounds=rounds,
-            skip_model_tests=self.skip_model_tests,
-            test_each_round=self.model_test_after_each_round,
-        )
 
 
 KNOWN = tuple(field.name for field in msgspec.structs.fields(TrainingOptions))

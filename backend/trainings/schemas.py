@@ -8,8 +8,8 @@ import msgspec
 
 from backend.text import Text
 
-AggregationMethod = Literal["FedAvg", "FedProx"]
-UncertaintyMethod = Literal["NONE"]
+AggregationMethod = Literal["FedAvg", "FedDC", "FedProx"]
+UncertaintyMethod = Literal["NONE", "ENSEMBLE", "MC_DROPOUT", "SWAG"]
 
 WholeNumber = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 

@@ -9,6 +9,7 @@ from backend.db.engine import Database
 from backend.db.tables import (
     GlobalModel,
     LocalModel,
+    ModelVersion,
     Participant,
     Round,
     Training,
@@ -17,13 +18,19 @@ from backend.db.tables import (
 )
 from backend.errors import InvalidRequest, NotAllowed, NotFound
 from backend.models.access import Relation
-from backend.models.schemas import GlobalModelJson, LocalModelJson
-from backend.models.service import ModelService, insert_model, local_json
+from backend.models.presentation import global_json, local_json
+from backend.models.schemas import AnyModelJson
+from backend.models.uploads import insert_model
 from backend.rounds.coordinator import Coordinator
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
 from backend.trainings.options import parse_options
-from backend.trainings.schemas import CreateTraining, TrainingJson, TrainingProgress
+from backend.trainings.schemas import (
+    CreateTraining,
+    TrainingJson,
+    TrainingProgress,
+    UncertaintyMethod,
+)
 
 FORBIDDEN = "You do not have permission to perform this action."
 
@@ -31,12 +38,10 @@ FORBIDDEN = "You do not have permission to perform this action."
 class TrainingService:
     """Sets trainings up, shows them, and passes what changes their course to the coordinator."""
 
-    def __init__(
-        self, *, database: Database, coordinator: Coordinator, models: ModelService
-    ) -> None:
+    def __init__(self, *, database: Database, coordinator: Coordinator, base_url: str) -> None:
         self._database = database
         self._coordinator = coordinator
-        self._models = models
+        self._base_url = base_url
 
     async def create(self, order: CreateTraining, caller: Caller) -> UUID:
         """The id of the new training, in state INITIAL.
@@ -46,26 +51,34 @@ class TrainingService:
             NotAllowed: the model is not the caller's own.
             InvalidRequest: a client is unknown or given twice, or an option is wrong.
         """
-        parse_options(order.options)
+        options = parse_options(order.options)
+        if "daisy_chain_period" in order.options and order.aggregation_method != "FedDC":
+            raise InvalidRequest.field("options", "daisy_chain_period is an option of FedDC.")
         model = await GlobalModel.objects().get(GlobalModel.id == order.model_id)
         if model is None:
             await _refuse_local(order.model_id)
             raise NotFound("Model", order.model_id)
         if model.owner != caller.id:
             raise NotAllowed("You are not the owner of the model!")
+        _require_fitting(model, order.uncertainty_method)
         await _require_users(order.clients)
         training_id = uuid4()
         async with self._database.write_transaction():
-            used = await Training.exists().where(Training.model == model.id)
-            if used or model.round != 0:
+            # Locks the model, so that of two trainings made at once only one takes it as it is.
+            await GlobalModel.update({GlobalModel.kind: model.kind}).where(
+                GlobalModel.id == model.id
+            )
+            if await Training.exists().where(Training.model == model.id):
                 model = _copy(model)
                 await insert_model(model)
+            elif model.round != 0:
+                await _restart_rounds(model)
             await Training.insert(
                 Training(
                     id=training_id,
                     actor=caller.id,
                     model=model.id,
-                    target_num_updates=order.target_num_updates,
+                    target_num_updates=order.target_num_updates * options.daisy_chain_period,
                     aggregation_method=order.aggregation_method,
                     uncertainty_method=order.uncertainty_method,
                     options=msgspec.json.encode(order.options).decode(),
@@ -147,9 +160,7 @@ class TrainingService:
         )
         await self._coordinator.delete(training.id)
 
-    async def models(
-        self, given_id: str, caller: Caller, *, latest: bool
-    ) -> list[GlobalModelJson | LocalModelJson]:
+    async def models(self, given_id: str, caller: Caller, *, latest: bool) -> list[AnyModelJson]:
         """The global model, then the local models that the caller may see.
 
         The actor sees everybody's, a participant their own.
@@ -169,7 +180,7 @@ class TrainingService:
         local_models = await query.order_by(LocalModel.received_at)
         if latest:
             local_models = list({m.owner: m for m in local_models}.values())
-        shown = [] if model is None else [self._models.global_json(model)]
+        shown = [] if model is None else [global_json(model, self._base_url)]
         return [*shown, *(local_json(m) for m in local_models)]
 
 
@@ -189,6 +200,19 @@ async def _find(
     raise NotAllowed(refusal)
 
 
+def _require_fitting(model: GlobalModel, method: UncertaintyMethod) -> None:
+    """Raises `InvalidRequest` for an uncertainty method that the model cannot do."""
+    needed = {"SWAG": "SWAG", "ENSEMBLE": "MEAN"}.get(method)
+    if needed is not None and model.kind != needed:
+        raise InvalidRequest.field(
+            "uncertainty_method", f"{method} needs a model of type {needed}, not {model.kind}."
+        )
+    if model.kind == "MEAN" and method != "ENSEMBLE":
+        raise InvalidRequest.field(
+            "model_id", "A mean model cannot be trained; it predicts, with ENSEMBLE."
+        )
+
+
 async def _refuse_local(model_id: UUID) -> None:
     if await LocalModel.exists().where(LocalModel.id == model_id):
         raise InvalidRequest.field(
@@ -201,6 +225,14 @@ async def _require_users(ids: Collection[UUID]) -> None:
     if found != len(ids):
         message = "Not all provided users were found!"
         raise InvalidRequest(message, errors={"clients": [message]})
+
+
+async def _restart_rounds(model: GlobalModel) -> None:
+    """A training counts its rounds from 0, whatever the model says it went through before."""
+    await ModelVersion.update(
+        {ModelVersion.round: 0, ModelVersion.key: training_key(model.id, 0)}
+    ).where(ModelVersion.key == training_key(model.id, model.round))
+    await GlobalModel.update({GlobalModel.round: 0}).where(GlobalModel.id == model.id)
 
 
 def _copy(model: GlobalModel) -> GlobalModel:
@@ -217,6 +249,7 @@ def _copy(model: GlobalModel) -> GlobalModel:
         digest=model.digest,
         size_bytes=model.size_bytes,
         preprocessing_digest=model.preprocessing_digest,
+        members=model.members,
         num_parameters=model.num_parameters,
         stats=model.stats,
     )

@@ -4,7 +4,11 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from backend.security.authentication import CallerRequest
+from backend.errors import AnyRequest
+from backend.groups.schemas import GroupJson
+from backend.groups.service import GroupService
+from backend.json_bodies import decode_json
+from backend.security.authentication import CallerRequest, identify_caller
 from backend.security.media_types import requires_json
 from backend.trainings.schemas import TrainingJson
 from backend.trainings.service import TrainingService
@@ -20,10 +24,18 @@ class UserController(Controller):
 
     @post("/", public=True, guards=[requires_json])
     async def create(
-        self, data: JSONBody[CreateUser], users: NamedDependency[UserService]
+        self,
+        request: AnyRequest,
+        data: JSONBody[CreateUser],  # noqa: ARG002 - describes the body
+        users: NamedDependency[UserService],
     ) -> UserWithToken:
         """Register a user; the answer has the API token."""
-        return await users.create(data)
+        # Litestar has decoded it, but takes "true" and 1 for true.
+        order = decode_json(await request.body(), CreateUser)
+        # Where anybody may register, wrong credentials hinder nobody.
+        asked = not users.registers_anybody and "authorization" in request.headers
+        caller = await identify_caller(request) if asked else None
+        return await users.register(order, caller)
 
     @get("/")
     async def list_users(
@@ -36,6 +48,13 @@ class UserController(Controller):
     async def myself(self, request: CallerRequest, users: NamedDependency[UserService]) -> UserJson:
         """Who is calling."""
         return await users.myself(request.user)
+
+    @get("/groups/")
+    async def groups(
+        self, request: CallerRequest, groups: NamedDependency[GroupService]
+    ) -> list[GroupJson]:
+        """Groups that the caller is a member of."""
+        return await groups.list_joined(request.user)
 
     @get("/trainings/")
     async def trainings(

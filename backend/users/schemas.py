@@ -6,11 +6,12 @@ from uuid import UUID
 import msgspec
 
 from backend.errors import InvalidRequest
+from backend.security.webhook_targets import WebhookPolicy
 from backend.text import RequiredText, ShortName, Text
 
 
 class CreateUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Registration of a user."""
+    """Registration of a user; `invitation` is needed where registration is by invitation."""
 
     username: ShortName
     password: RequiredText
@@ -20,6 +21,7 @@ class CreateUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     first_name: Text = ""
     last_name: Text = ""
     email: Text = ""
+    invitation: Text = ""
 
 
 class UserJson(msgspec.Struct, kw_only=True):
@@ -41,20 +43,26 @@ class UserWithToken(UserJson, kw_only=True):
     token: str
 
 
-def require_endpoint(url: str) -> None:
+def require_endpoint(url: str, policy: WebhookPolicy) -> None:
     """Refuse a `message_endpoint` that cannot be POSTed to.
 
+    What a name resolves to is not asked here: it is at each delivery.
+
     Raises:
-        InvalidRequest: it is neither empty nor an http(s) URL with a host.
+        InvalidRequest: it is neither empty nor an http(s) URL with a host, or spells out an address
+            that no webhook goes to.
     """
     if not url:
         return
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        usable = parts.scheme in {"http", "https"} and bool(host) and parts.port != 0
     except ValueError:
-        usable = False
+        host, usable = "", False
     if not usable:
         raise InvalidRequest.field(
             "message_endpoint", "Give an http:// or https:// URL with a host, or leave it empty."
         )
+    if (refusal := policy.refusal_of_host(host)) is not None:
+        raise InvalidRequest.field("message_endpoint", refusal)

@@ -1,31 +1,79 @@
 """Use cases of users."""
 
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from backend.db.engine import Database
-from backend.db.tables import Participant, Training, User
-from backend.errors import InvalidRequest, NotFound
+from backend.db.tables import Participant, Training, UsedInvitation, User
+from backend.errors import InvalidRequest, NotAllowed, NotFound
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
+from backend.security.invitations import Invitation, read_invitation
 from backend.security.passwords import hash_password
 from backend.security.tokens import derive_token, hash_token
+from backend.security.webhook_targets import WebhookPolicy
+from backend.settings import Registration
 from backend.users.schemas import CreateUser, UserJson, UserWithToken, require_endpoint
 
 
 class UserService:
     """Creates users and shows them to each other."""
 
-    def __init__(self, database: Database, secret: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        secret: str,
+        *,
+        webhooks: WebhookPolicy,
+        registration: Registration = "open",
+    ) -> None:
         self._database = database
         self._secret = secret
+        self._webhooks = webhooks
+        self._registration = registration
 
-    async def create(self, order: CreateUser, *, superuser: bool = False) -> UserWithToken:
+    @property
+    def registers_anybody(self) -> bool:
+        """Whether it does not matter who asks for a new user."""
+        return self._registration == "open"
+
+    async def register(self, order: CreateUser, caller: Caller | None) -> UserWithToken:
+        """The new user with their token, if the caller may make one.
+
+        Args:
+            caller: Who asks, where they said so.
+
+        Raises:
+            NotAllowed: registration is closed, or by invitation and this is no good one.
+            InvalidRequest: as for `create`.
+        """
+        if self.registers_anybody or (caller is not None and caller.superuser):
+            return await self.create(order)
+        if self._registration == "closed":
+            raise NotAllowed("Registration is closed: ask the operator of this server for a user.")
+        if not order.invitation:
+            raise NotAllowed(
+                "Registration is by invitation: ask the operator for one and send it as "
+                "`invitation`."
+            )
+        invitation = read_invitation(self._secret, order.invitation, now=datetime.now(UTC))
+        if invitation is None:
+            raise NotAllowed("The invitation is not valid, or has expired.")
+        return await self.create(order, invitation=invitation)
+
+    async def create(
+        self, order: CreateUser, *, superuser: bool = False, invitation: Invitation | None = None
+    ) -> UserWithToken:
         """The new user with their token.
+
+        Args:
+            invitation: Used up with it.
 
         Raises:
             InvalidRequest: the name is taken or the endpoint unusable.
+            NotAllowed: the invitation was used before.
         """
-        require_endpoint(order.message_endpoint)
+        require_endpoint(order.message_endpoint, self._webhooks)
         user_id = uuid4()
         token = derive_token(self._secret, user_id, 0)
         user = User(
@@ -42,13 +90,16 @@ class UserService:
             token_hash=hash_token(token),
         )
         async with self._database.write_transaction():
+            if invitation is not None:
+                await _use_up(invitation)
             created = (
                 await User.insert(user)
                 .on_conflict(target=User.username, action="DO NOTHING")
                 .returning(User.id)
             )
-        if not created:
-            raise InvalidRequest.field("username", "A user with that name already exists.")
+            if not created:
+                # Raised inside, so that the invitation stays good for another name.
+                raise InvalidRequest.field("username", "A user with that name already exists.")
         return _with_token(user, token)
 
     async def get(self, given_id: str, caller: Caller) -> UserJson:
@@ -77,6 +128,19 @@ class UserService:
         contacts = await _contacts(caller)
         users = await User.objects().order_by(User.created_at)
         return [_user_json(u, private=caller.superuser or u.id in contacts) for u in users]
+
+
+async def _use_up(invitation: Invitation) -> None:
+    """Note that the invitation is taken; runs inside a write transaction. Raises `NotAllowed`."""
+    await UsedInvitation.delete().where(UsedInvitation.expires_at < datetime.now(UTC))
+    row = UsedInvitation(number=invitation.number, expires_at=invitation.expires_at)
+    taken = (
+        await UsedInvitation.insert(row)
+        .on_conflict(target=UsedInvitation.number, action="DO NOTHING")
+        .returning(UsedInvitation.id)
+    )
+    if not taken:
+        raise NotAllowed("The invitation was used before.")
 
 
 async def _contacts(caller: Caller) -> set[UUID]:

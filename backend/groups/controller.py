@@ -1,0 +1,145 @@
+"""Groups over HTTP."""
+
+from litestar import Controller, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath, JSONBody
+
+from backend.errors import NotFound
+from backend.forms import receive_form
+from backend.groups.schemas import GroupFields, GroupJson, Members, require_name
+from backend.groups.service import GroupService
+from backend.json_bodies import is_json, read_json
+from backend.openapi import FormField, form_operation
+from backend.security.authentication import CallerRequest
+from backend.settings import Settings
+from backend.weights import Weights
+
+Groups = NamedDependency[GroupService]
+
+LARGEST_ID = 2**31 - 1
+
+NamedGroup = form_operation(FormField("name", required=True), also_json=True)
+ChangedGroup = form_operation(FormField("name"), also_json=True)
+
+
+class GroupController(Controller):
+    """Groups and their members."""
+
+    path = "/api/groups"
+    tags = ("groups",)
+
+    @get("/")
+    async def list_groups(self, request: CallerRequest, groups: Groups) -> list[GroupJson]:
+        """All groups; for superusers."""
+        return await groups.list_all(request.user)
+
+    @post("/", operation_class=NamedGroup)
+    async def create(
+        self,
+        request: CallerRequest,
+        groups: Groups,
+        weights: NamedDependency[Weights],
+        settings: NamedDependency[Settings],
+    ) -> GroupJson:
+        """Create a group; its creator becomes a member."""
+        return await groups.create(await _fields(request, weights, settings), request.user)
+
+    @get("/{group_id:str}/")
+    async def get_group(
+        self, request: CallerRequest, group_id: FromPath[str], groups: Groups
+    ) -> GroupJson:
+        """One group."""
+        return await groups.get(_id(group_id), request.user)
+
+    @put("/{group_id:str}/", operation_class=NamedGroup)
+    async def replace(
+        self,
+        request: CallerRequest,
+        group_id: FromPath[str],
+        groups: Groups,
+        weights: NamedDependency[Weights],
+        settings: NamedDependency[Settings],
+    ) -> GroupJson:
+        """Rename a group; the name is required."""
+        number = _id(group_id)
+        await groups.get(number, request.user)
+        fields = await _fields(request, weights, settings)
+        require_name(fields.name)
+        return await groups.rename(number, fields, request.user)
+
+    @patch("/{group_id:str}/", operation_class=ChangedGroup)
+    async def change(
+        self,
+        request: CallerRequest,
+        group_id: FromPath[str],
+        groups: Groups,
+        weights: NamedDependency[Weights],
+        settings: NamedDependency[Settings],
+    ) -> GroupJson:
+        """Rename a group, if a name is given."""
+        number = _id(group_id)
+        await groups.get(number, request.user)
+        fields = await _fields(request, weights, settings)
+        return await groups.rename(number, fields, request.user)
+
+    @delete("/{group_id:str}/", status_code=204)
+    async def delete_group(
+        self, request: CallerRequest, group_id: FromPath[str], groups: Groups
+    ) -> None:
+        """Remove a group; its members stay users."""
+        await groups.delete(_id(group_id), request.user)
+
+    @get("/{group_id:str}/members/")
+    async def members(
+        self, request: CallerRequest, group_id: FromPath[str], groups: Groups
+    ) -> Members:
+        """Who is in the group, in the order of joining."""
+        return await groups.members(_id(group_id), request.user)
+
+    @put("/{group_id:str}/members/")
+    async def add_members(
+        self,
+        request: CallerRequest,
+        group_id: FromPath[str],
+        data: JSONBody[Members],
+        groups: Groups,
+    ) -> Members:
+        """Add users; the answer is who is in the group now."""
+        return await groups.add(_id(group_id), data.users, request.user)
+
+    @delete("/{group_id:str}/members/", status_code=200)
+    async def remove_members(
+        self,
+        request: CallerRequest,
+        group_id: FromPath[str],
+        data: JSONBody[Members],
+        groups: Groups,
+    ) -> Members:
+        """Remove users; the answer is who is in the group now."""
+        return await groups.remove(_id(group_id), data.users, request.user)
+
+
+def _id(given: str) -> int:
+    """The id of a group.
+
+    Raises:
+        NotFoundException: it is no whole number; the contract has no such path then.
+        NotFound: no group can have it.
+    """
+    if not (given.isascii() and given.isdecimal()):
+        raise NotFoundException
+    if len(given) > 10 or int(given) > LARGEST_ID:
+        raise NotFound("Group", given)
+    return int(given)
+
+
+async def _fields(request: CallerRequest, weights: Weights, settings: Settings) -> GroupFields:
+    """The fields in a form or a JSON object."""
+    limit_bytes = settings.http.max_body_bytes
+    if is_json(request):
+        return await read_json(request, GroupFields, limit_bytes=limit_bytes)
+    async with receive_form(request, weights.blobs, limit_bytes=limit_bytes) as form:
+        form.require_only(GroupFields.__struct_fields__)
+        name = form.text("name")
+        return GroupFields() if name is None else GroupFields(name)

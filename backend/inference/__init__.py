@@ -1,0 +1,1 @@
+"""Predictions of models, with their uncertainty."""

@@ -1,0 +1,165 @@
+"""What the backend orders from the aggregators: fold, finish, let go."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from uuid import UUID
+
+from backend.db.tables import LocalModel, LocalMoments, Round, Training
+from backend.rounds.records import base_key, current_round, options_of
+from backend.rounds.state import RUNNING, Phase
+from compute.contract import (
+    AggregationOptions,
+    AggregatorSpec,
+    CallbackTarget,
+    FinishMoments,
+    FinishRound,
+    MomentsRef,
+    UpdateRef,
+)
+from compute.gateway import ComputeGateway, ComputeUnavailable
+
+logger = logging.getLogger(__name__)
+
+WAITS_FOR_COMPUTE = [Phase.AGGREGATING.value, Phase.AGGREGATING_MOMENTS.value]
+
+
+class Aggregation:
+    """Orders are made from the database alone, so any of them can be made again after a crash."""
+
+    def __init__(self, *, gateway: ComputeGateway, blob_url: str, callback: CallbackTarget) -> None:
+        self._gateway = gateway
+        self._blob_url = blob_url
+        self._callback = callback
+        self._finishing: dict[UUID, asyncio.Task[None]] = {}
+        self._finish_again: set[UUID] = set()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def resume(self) -> None:
+        """Order every aggregation that should be under way and is not."""
+        rows = await Round.select(Round.training).where(Round.phase.is_in(WAITS_FOR_COMPUTE))
+        for row in rows:
+            self.finish(row["training"])
+
+    def finish(self, training_id: UUID) -> None:
+        """Have the training's closed collection aggregated, unless that is under way."""
+        if training_id in self._finishing:
+            # The next collection may be complete before the last order is answered.
+            self._finish_again.add(training_id)
+            return
+        task = asyncio.create_task(self._finish(training_id))
+        self._finishing[training_id] = task
+        task.add_done_callback(lambda done: self._finished(training_id, done))
+
+    def fold_ahead(self, training: Training, update: LocalModel) -> None:
+        """Have an accepted update folded before the round is complete."""
+        self.spawn(self._fold(training, update))
+
+    def release(self, training_id: UUID) -> None:
+        """Let go of the aggregator of a training that needs none any more."""
+        self.spawn(self._release(training_id))
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do something that nobody waits for; a failure is logged."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._settled)
+
+    async def stop(self) -> None:
+        """Leave what is under way to the next start."""
+        tasks = [*self._finishing.values(), *self._background]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _finish(self, training_id: UUID) -> None:
+        training = await Training.objects().get(Training.id == training_id)
+        if training is None or training.state not in RUNNING:
+            return
+        round_row = await current_round(training)
+        try:
+            if round_row.phase == Phase.AGGREGATING:
+                order = await _finish_round(training, round_row)
+                await self._gateway.finish_round(self._spec(training), order)
+            elif round_row.phase == Phase.AGGREGATING_MOMENTS:
+                moments = await _finish_moments(training, round_row)
+                await self._gateway.finish_moments(self._spec(training), moments)
+        except ComputeUnavailable as error:
+            logger.warning("training %s is to be aggregated again: %s", training_id, error)
+
+    def _finished(self, training_id: UUID, task: asyncio.Task[None]) -> None:
+        del self._finishing[training_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("aggregation of training %s stopped", training_id, exc_info=error)
+        if training_id in self._finish_again and not task.cancelled():
+            self._finish_again.discard(training_id)
+            self.finish(training_id)
+
+    async def _fold(self, training: Training, update: LocalModel) -> None:
+        key = await base_key(training.model, update.round)
+        try:
+            await self._gateway.fold(self._spec(training), update.round, key, _update_ref(update))
+        except ComputeUnavailable as error:
+            # Folding ahead only saves time: `finish_round` folds whatever is missing.
+            logger.info("update %s is folded later: %s", update.id, error)
+
+    async def _release(self, training_id: UUID) -> None:
+        try:
+            await self._gateway.release(str(training_id))
+        except ComputeUnavailable as error:
+            logger.info("the aggregator of %s is gone already: %s", training_id, error)
+
+    def _spec(self, training: Training) -> AggregatorSpec:
+        return AggregatorSpec(
+            training_id=str(training.id),
+            # On the server, daisy chaining aggregates as FedAvg does.
+            strategy="FedAvg"
+            if training.aggregation_method == "FedDC"
+            else (training.aggregation_method),
+            blob_url=self._blob_url,
+            callback=self._callback,
+            options=AggregationOptions(accumulate=options_of(training).accumulate),
+        )
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("background work failed", exc_info=error)
+
+
+async def _finish_round(training: Training, round_row: Round) -> FinishRound:
+    updates = (
+        await LocalModel.objects()
+        .where(LocalModel.round_key == round_row.key)
+        .order_by(LocalModel.id)
+    )
+    return FinishRound(
+        round=round_row.index,
+        base_key=await base_key(training.model, round_row.index),
+        updates=[_update_ref(update) for update in updates],
+    )
+
+
+async def _finish_moments(training: Training, round_row: Round) -> FinishMoments:
+    rows = (
+        await LocalMoments.objects()
+        .where(LocalMoments.round_key == round_row.key)
+        .order_by(LocalMoments.id)
+    )
+    return FinishMoments(
+        round=round_row.index,
+        base_key=await base_key(training.model, round_row.index + 1),
+        moments=[
+            MomentsRef(
+                moments_id=str(row.id),
+                first_digest=row.first_digest,
+                second_digest=row.second_digest,
+                sample_size=row.sample_size,
+            )
+            for row in rows
+        ],
+    )
+
+
+def _update_ref(update: LocalModel) -> UpdateRef:
+    return UpdateRef(update_id=str(update.id), digest=update.digest, sample_size=update.sample_size)

@@ -1,0 +1,59 @@
+"""What participants are told about rounds; written in the transaction of what happened."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from backend.db.tables import Round, Training
+from backend.notifications.outbox import NotificationType, enqueue
+from backend.rounds.records import handed_on, options_of
+from backend.rounds.state import Phase
+
+
+async def announce(
+    training: Training, kind: NotificationType, recipients: Collection[UUID]
+) -> None:
+    """Tell of the training as a whole."""
+    await enqueue(kind, recipients, training.id, {"global_model_uuid": training.model})
+
+
+async def announce_phase(
+    training: Training, round_row: Round, recipients: Collection[UUID]
+) -> None:
+    """Say what is expected now; while compute aggregates, nothing is."""
+    match Phase(round_row.phase):
+        case Phase.COLLECTING:
+            await _announce_collection(training, round_row, recipients)
+        case Phase.COLLECTING_MOMENTS:
+            await _announce_model(
+                training, NotificationType.SWAG_ROUND_START, round_row, recipients
+            )
+        case Phase.TESTING:
+            await _announce_model(
+                training, NotificationType.MODEL_TEST_ROUND, round_row, recipients
+            )
+        case Phase.AGGREGATING | Phase.AGGREGATING_MOMENTS | Phase.CLOSED:
+            return
+
+
+async def _announce_collection(
+    training: Training, round_row: Round, recipients: Collection[UUID]
+) -> None:
+    """Each is told the model to start from and upload to: in daisy chaining, one of their own."""
+    body: dict[str, object] = {"round": round_row.index, "global_model_uuid": training.model}
+    if training.aggregation_method == "FedProx":
+        body["mu"] = options_of(training).mu
+    handed = handed_on(round_row)
+    start = NotificationType.UPDATE_ROUND_START
+    await enqueue(start, [r for r in recipients if r not in handed], training.id, body)
+    for recipient in recipients:
+        if recipient in handed:
+            own_body = {**body, "global_model_uuid": handed[recipient]}
+            await enqueue(start, [recipient], training.id, own_body)
+
+
+async def _announce_model(
+    training: Training, kind: NotificationType, round_row: Round, recipients: Collection[UUID]
+) -> None:
+    """The aggregated model is the one after the round, so its number is one higher."""
+    body = {"round": round_row.index + 1, "global_model_uuid": training.model}
+    await enqueue(kind, recipients, training.id, body)

@@ -1,0 +1,266 @@
+"""`starling user`: accounts from the command line, on the database itself.
+
+They need no running server and mind none: a server asks the database about each request, so that a
+disabled user or a replaced token is refused from then on.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+import click
+import msgspec
+
+from backend.data_dir import DataDirInUse, open_data_dir, read_secret
+from backend.db.engine import Database
+from backend.db.migrate import migrate
+from backend.db.tables import User
+from backend.errors import StarlingError, StartupError
+from backend.security.invitations import new_invitation
+from backend.security.passwords import hash_password
+from backend.security.tokens import derive_token, hash_token
+from backend.security.webhook_targets import WebhookPolicy
+from backend.settings import Settings, load_settings
+from backend.text import RequiredText
+from backend.users.schemas import CreateUser
+from backend.users.service import UserService
+
+MAX_INVITATION_HOURS = 24 * 365
+
+ResultT = TypeVar("ResultT")
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """An open database and the secret that tokens are made with."""
+
+    database: Database
+    secret: str
+
+
+class Listed(msgspec.Struct, kw_only=True):
+    """A user in `starling user list`."""
+
+    username: str
+    id: str
+    superuser: bool
+    actor: bool
+    client: bool
+    active: bool
+    created_at: datetime
+
+
+@click.group()
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of database and secret (STARLING_DATA_DIR, ~/.starling).",
+)
+@click.pass_context
+def user(context: click.Context, data_dir: Path | None) -> None:
+    """Create and change accounts; the server may be running."""
+    context.obj = load_settings({} if data_dir is None else {"data_dir": data_dir})
+
+
+@user.command()
+@click.argument("username")
+@click.option("--superuser", is_flag=True, help="Sees everything, creates users.")
+@click.option("--actor", is_flag=True, help="May run trainings.")
+@click.option("--client", is_flag=True, help="May take part in trainings.")
+@click.option("--email", default="", help="Shown to superusers and to actors of shared trainings.")
+@click.option("--message-endpoint", default="", help="URL of the webhook.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.pass_obj
+def create(
+    settings: Settings, /, username: str, superuser: bool, password_stdin: bool, **fields: object
+) -> None:
+    """Create a user and print their API token."""
+    wanted = {"username": username, "password": _password(from_stdin=password_stdin), **fields}
+    try:
+        order = msgspec.convert(wanted, CreateUser)
+    except msgspec.ValidationError as error:
+        raise click.ClickException(str(error)) from error
+    # Who has a shell here may let webhooks go to this machine.
+    webhooks = WebhookPolicy(allow_loopback=True, public_only=settings.access.webhook_public_only)
+
+    async def work() -> str:
+        async with _accounts(settings) as accounts:
+            service = UserService(accounts.database, accounts.secret, webhooks=webhooks)
+            return (await service.create(order, superuser=superuser)).token
+
+    click.echo(_run(work()))
+
+
+@user.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def list_users(settings: Settings, as_json: bool) -> None:
+    """List all users, oldest first."""
+
+    async def work() -> list[Listed]:
+        async with _accounts(settings):
+            users = await User.objects().order_by(User.created_at)
+        return [
+            Listed(
+                username=one.username,
+                id=str(one.id),
+                superuser=one.superuser,
+                actor=one.actor,
+                client=one.client,
+                active=one.active,
+                created_at=one.created_at,
+            )
+            for one in users
+        ]
+
+    listed = _run(work())
+    if as_json:
+        click.echo(msgspec.json.encode(listed))
+        return
+    for one in listed:
+        roles = [name for name in ("superuser", "actor", "client") if getattr(one, name)]
+        state = [] if one.active else ["disabled"]
+        click.echo(f"{one.id}  {one.username}  {','.join([*roles, *state]) or '-'}")
+
+
+@user.command()
+@click.argument("username")
+@click.option("--rotate", is_flag=True, help="Replace the token; the old one stops working.")
+@click.pass_obj
+def token(settings: Settings, username: str, rotate: bool) -> None:
+    """Print a user's API token."""
+
+    async def work() -> str:
+        async with _accounts(settings) as accounts, accounts.database.write_transaction():
+            found = await _find(username)
+            generation = found.token_generation + int(rotate)
+            made = derive_token(accounts.secret, found.id, generation)
+            if rotate:
+                await User.update(
+                    {User.token_generation: generation, User.token_hash: hash_token(made)}
+                ).where(User.id == found.id)
+            return made
+
+    click.echo(_run(work()))
+
+
+@user.command()
+@click.argument("username")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.pass_obj
+def passwd(settings: Settings, username: str, password_stdin: bool) -> None:
+    """Give a user a new password; their token stays."""
+    password = _password(from_stdin=password_stdin)
+
+    async def work() -> None:
+        async with _accounts(settings) as accounts:
+            found = await _find(username)
+            hashed = await hash_password(password)
+            async with accounts.database.write_transaction():
+                await User.update({User.password_hash: hashed}).where(User.id == found.id)
+
+    _run(work())
+
+
+@user.command()
+@click.argument("username")
+@click.pass_obj
+def disable(settings: Settings, username: str) -> None:
+    """Refuse a user's password and token from now on; what they own stays."""
+    _run(_set_active(settings, username, active=False))
+
+
+@user.command()
+@click.argument("username")
+@click.pass_obj
+def enable(settings: Settings, username: str) -> None:
+    """Let a disabled user in again."""
+    _run(_set_active(settings, username, active=True))
+
+
+@user.command()
+@click.option(
+    "--expires-hours",
+    type=click.IntRange(1, MAX_INVITATION_HOURS),
+    default=72,
+    show_default=True,
+    help="How long it can be used.",
+)
+@click.pass_obj
+def invite(settings: Settings, expires_hours: int) -> None:
+    """Print an invitation: one person can register with it, once."""
+    with _data_dir(settings) as (secret, _):
+        now = datetime.now(UTC)
+        click.echo(new_invitation(secret, timedelta(hours=expires_hours), now=now))
+
+
+async def _set_active(settings: Settings, username: str, *, active: bool) -> None:
+    async with _accounts(settings) as accounts, accounts.database.write_transaction():
+        found = await _find(username)
+        await User.update({User.active: active}).where(User.id == found.id)
+
+
+async def _find(username: str) -> User:
+    found = await User.objects().get(User.username == username)
+    if found is None:
+        raise click.ClickException(f"There is no user {username!r}.")
+    return found
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        given = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    else:
+        given = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    try:
+        return msgspec.convert(given, RequiredText)
+    except msgspec.ValidationError as error:
+        raise click.ClickException(f"This is no good password: {error}.") from error
+
+
+@asynccontextmanager
+async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """The database, brought up to date unless a server has done that."""
+    with _data_dir(settings) as (secret, is_served):
+        database = Database(settings.storage.database)
+        try:
+            await database.open()
+            if not is_served:
+                await migrate()
+            yield Accounts(database, secret)
+        except (OSError, asyncpg.PostgresError, sqlite3.Error) as error:
+            raise StartupError(f"The database cannot be used: {error}.") from error
+        finally:
+            await database.close()
+
+
+@contextlib.contextmanager
+def _data_dir(settings: Settings) -> Iterator[tuple[str, bool]]:
+    """The secret of the data directory, which is made if there is none, and whether a server runs.
+
+    A server that would start meanwhile is told to wait.
+    """
+    path = settings.storage.data_dir
+    try:
+        data_dir = open_data_dir(path)
+    except DataDirInUse:
+        yield settings.secret or read_secret(path), True
+        return
+    try:
+        yield settings.secret or data_dir.secret(), False
+    finally:
+        data_dir.close()
+
+
+def _run(work: Coroutine[object, object, ResultT]) -> ResultT:
+    """What `work` gives; a refusal becomes a line on stderr."""
+    try:
+        return asyncio.run(work)
+    except StarlingError as error:
+        raise click.ClickException(error.detail) from error
