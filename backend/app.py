@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from litestar import Litestar
+from litestar import Litestar, Request, Response
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -14,9 +14,12 @@ from litestar.middleware import DefineMiddleware
 from litestar.static_files import create_static_files_router
 
 from backend.db.engine import Database
+from backend.dummy.controller import make_dummy
+from backend.dummy.service import DummyService
 from backend.errors import answer_error
 from backend.groups.controller import GroupController
 from backend.groups.service import GroupService
+from backend.http_methods import answer_options
 from backend.inference.controller import predict
 from backend.inference.service import InferenceService
 from backend.metrics.controller import MetricController
@@ -27,8 +30,8 @@ from backend.models.uploads import ModelUploads
 from backend.notifications.pusher import Pusher
 from backend.openapi import (
     STATIC_DIR,
+    complete_document,
     document,
-    end_paths_in_slashes,
     openapi_config,
     redoc,
     swagger_ui,
@@ -91,19 +94,22 @@ def create_app(
         "gateway": gateway,
         "callback_target": callback,
         "coordinator": coordinator,
-        "models": ModelService(
+        "model_service": ModelService(
             database=database, weights=weights, coordinator=coordinator, base_url=base_url
         ),
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
         "inference": InferenceService(gateway),
-        "users": UserService(
+        "user_service": UserService(
             database, secret, webhooks=webhooks, registration=settings.access.registration
         ),
-        "groups": GroupService(database),
-        "trainings": TrainingService(database=database, coordinator=coordinator, base_url=base_url),
-        "metrics": MetricService(database=database, coordinator=coordinator),
+        "group_service": GroupService(database),
+        "dummies": DummyService(database=database, gateway=gateway, secret=secret),
+        "training_service": TrainingService(
+            database=database, coordinator=coordinator, base_url=base_url
+        ),
+        "metric_service": MetricService(database=database, coordinator=coordinator),
     }
 
     @asynccontextmanager
@@ -133,6 +139,7 @@ def create_app(
             MetricController,
             predict,
             HealthController,
+            *([make_dummy] if settings.http.debug else []),
             take_callback,
             document,
             swagger_ui,
@@ -145,7 +152,7 @@ def create_app(
             name: Provide(_always(part), sync_to_thread=False) for name, part in injected.items()
         },
         middleware=[DefineMiddleware(AuthenticationMiddleware)],
-        before_request=require_json_accepted,
+        before_request=_before_request,
         cors_config=_cors_config(settings),
         exception_handlers={Exception: answer_error},
         openapi_config=openapi_config(version(DISTRIBUTION)),
@@ -155,8 +162,15 @@ def create_app(
         debug=False,
         logging_config=None,
     )
-    end_paths_in_slashes(app.openapi_schema)
+    complete_document(app.openapi_schema)
     return app
+
+
+async def _before_request(request: Request[object, object, State]) -> Response[None] | None:
+    if (options := answer_options(request)) is not None:
+        return options
+    await require_json_accepted(request)
+    return None
 
 
 def _cors_config(settings: Settings) -> CORSConfig | None:

@@ -1,18 +1,21 @@
 """The `starling` command."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 
 import asyncpg
 import click
 import msgspec
+import psutil
 import uvicorn
 
 from backend.app import DISTRIBUTION, create_app
@@ -20,11 +23,12 @@ from backend.data_dir import DataDir, open_data_dir, write_private
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.errors import StartupError
-from backend.head_requests import answer_head
+from backend.http_methods import answer_head
 from backend.settings import Settings, load_settings
 from backend.users.commands import user
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
+LONGEST_SHUTDOWN_SECONDS = 11
 BACKLOG = 2048
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -147,7 +151,24 @@ class _StoppableServer(uvicorn.Server):
         """Begin the shutdown."""
         # Ray's handler ran first, if it was set: it has the process aborted three seconds later.
         signal.alarm(0)
+        if not self.should_exit:
+            timer = threading.Timer(LONGEST_SHUTDOWN_SECONDS, _end_now)
+            timer.daemon = True
+            timer.start()
         super().handle_exit(sig, frame)
+
+
+def _end_now() -> None:
+    """End this process and all that it started.
+
+    Nothing interrupts Ray while it starts or looks for its cluster, which may take a minute. What
+    is lost can be lost: the database and the blobs are the only truth.
+    """
+    logging.getLogger(__name__).warning("the shutdown takes too long; it is cut short")
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    os._exit(0)
 
 
 def _listen(settings: Settings) -> socket.socket:

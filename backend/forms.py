@@ -83,8 +83,8 @@ class Form:
         """
         return [_decoded(name, value) for value in self.fields.get(name, [])]
 
-    def whole_number(self, name: str, *, minimum: int) -> int:
-        """The field's only value as an integer.
+    def whole_number(self, name: str, *, minimum: int, limit: int = 2**31) -> int:
+        """The field's only value as an integer below `limit`.
 
         Raises:
             InvalidRequest: it is missing, no integer, or too small or large to be one.
@@ -94,8 +94,10 @@ class Form:
             number = int(text)
         except ValueError as error:
             raise InvalidRequest.field(name, f"{text[:40]!r} is not a whole number.") from error
-        if not minimum <= number < 2**63:
-            raise InvalidRequest.field(name, f"{text[:40]} is out of range: at least {minimum}.")
+        if not minimum <= number < limit:
+            raise InvalidRequest.field(
+                name, f"{text[:40]} is out of range: at least {minimum}, below {limit}."
+            )
         return number
 
     def file(self, name: str) -> Staged:

@@ -20,8 +20,10 @@ from litestar.openapi.spec import (
     OpenAPI,
     OpenAPIFormat,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Reference,
     RequestBody,
     Schema,
     SecurityScheme,
@@ -33,6 +35,7 @@ from backend.forms import MULTIPART, URLENCODED
 VENDOR_URL = "/static/vendor"
 STATIC_DIR = Path(__file__).parent.parent / "frontend_static"
 YAML_MEDIA_TYPE = "application/vnd.oai.openapi"
+BINARY = "application/octet-stream"
 JSON_MEDIA_TYPE = "application/vnd.oai.openapi+json"
 
 _FAVICON = f'<link rel="icon" type="image/png" href="{VENDOR_URL}/swagger-ui/favicon-32x32.png">'
@@ -44,6 +47,29 @@ _SWAGGER_UI = SwaggerRenderPlugin(
 )
 _REDOC = RedocRenderPlugin(
     js_url=f"{VENDOR_URL}/redoc/redoc.standalone.js", google_fonts=False, favicon=_FAVICON
+)
+
+
+# Operations that need no credentials.
+_PUBLIC = {
+    ("/api/users/", "post"),
+    ("/api/dummy/", "get"),
+    ("/health/live", "get"),
+    ("/health/ready", "get"),
+}
+_ERROR_SCHEMA = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["detail"],
+    properties={
+        "detail": Schema(type=OpenAPIType.STRING, description="What was wrong and what to do."),
+        "errors": Schema(
+            type=OpenAPIType.OBJECT,
+            description="Field name to messages.",
+            additional_properties=Schema(
+                type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.STRING)
+            ),
+        ),
+    },
 )
 
 
@@ -96,12 +122,46 @@ def form_operation(*fields: FormField, also_json: bool = False) -> type[Operatio
     return FormOperation
 
 
-def end_paths_in_slashes(document: OpenAPI) -> None:
-    """Name the paths in the document as the contract does; Litestar drops the last slash."""
+def complete_document(document: OpenAPI) -> None:
+    """Make the document say what the server does, where Litestar cannot know.
+
+    Paths end in a slash, as the contract has them. Every error is a JSON object with `detail`.
+    Operations without credentials say so.
+    """
     document.paths = {
         f"{path}/" if path.startswith("/api/") else path: item
         for path, item in (document.paths or {}).items()
     }
+    schemas = document.components.schemas = dict(document.components.schemas or {})
+    schemas["Error"] = _ERROR_SCHEMA
+    for path, item in document.paths.items():
+        for method in ("get", "post", "put", "patch", "delete"):
+            operation: Operation | None = getattr(item, method)
+            if operation is not None:
+                _complete_operation(operation, public=(path, method) in _PUBLIC)
+
+
+def _complete_operation(operation: Operation, *, public: bool) -> None:
+    answers = {
+        status: answer
+        for status, answer in (operation.responses or {}).items()
+        if status.startswith("2")
+    }
+    for answer in answers.values():
+        if isinstance(answer, OpenAPIResponse) and answer.content and BINARY in answer.content:
+            binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+            answer.content = {BINARY: OpenAPIMediaType(schema=binary)}
+    operation.responses = {**answers, "4XX": _error("Refused"), "5XX": _error("Not available")}
+    if public:
+        operation.security = []
+
+
+def _error(description: str) -> OpenAPIResponse:
+    reference = Reference(ref="#/components/schemas/Error")
+    return OpenAPIResponse(
+        description=description,
+        content={"application/json": OpenAPIMediaType(schema=reference)},
+    )
 
 
 @get("/api/schema/", include_in_schema=False, public=True, sync_to_thread=False)

@@ -17,8 +17,10 @@ from compute.contract import (
     CheckMoments,
     CheckPreprocessing,
     CheckUpdate,
+    DummyModel,
     FinishMoments,
     FinishRound,
+    MakeDummyModel,
     MakeMean,
     MeanModel,
     Message,
@@ -38,8 +40,10 @@ logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
-CheckOrder = CheckModel | CheckPreprocessing | CheckUpdate | CheckMoments | MakeMean
-CheckReport = ModelReport | UpdateReport | MeanModel | None
+CheckOrder = (
+    CheckModel | CheckPreprocessing | CheckUpdate | CheckMoments | MakeMean | MakeDummyModel
+)
+CheckReport = ModelReport | UpdateReport | MeanModel | DummyModel | None
 
 
 class Refusal(Message, frozen=True, kw_only=True):

@@ -13,11 +13,13 @@ from compute.contract import (
     CheckMoments,
     CheckPreprocessing,
     CheckUpdate,
+    MakeDummyModel,
     MakeMean,
     Rejected,
     RejectionReason,
     UpdateReport,
 )
+from compute.dummy_model import make_dummy_model
 from compute.formats import inspect_model, inspect_preprocessing, load_state_dict, load_update
 from compute.mean_model import make_mean
 from compute.moments import check_moments
@@ -33,6 +35,8 @@ def check(store: BlobStore, order: CheckOrder) -> CheckReport:
     """
     if isinstance(order, MakeMean):
         return make_mean(store, order)
+    if isinstance(order, MakeDummyModel):
+        return make_dummy_model(store)
     if isinstance(order, CheckMoments):
         check_moments(store, order)
         return None

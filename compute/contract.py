@@ -209,6 +209,20 @@ class MeanModel(Message, frozen=True, kw_only=True):
     num_parameters: int
 
 
+class MakeDummyModel(Message, frozen=True, kw_only=True):
+    """Order: write an untrained digits CNN and its preprocessing, for the demo data."""
+
+
+class DummyModel(Message, frozen=True, kw_only=True):
+    """The written network and its preprocessing."""
+
+    digest: str
+    size_bytes: int
+    format: ModelFormat
+    num_parameters: int
+    preprocessing_digest: str
+
+
 class UncertaintyMethod(StrEnum):
     """How a prediction's uncertainty is estimated; see docs of compute.uncertainty."""
 

@@ -9,8 +9,10 @@ from compute.contract import (
     CheckPreprocessing,
     CheckUpdate,
     ComputeHealth,
+    DummyModel,
     FinishMoments,
     FinishRound,
+    MakeDummyModel,
     MakeMean,
     MeanModel,
     ModelReport,
@@ -71,6 +73,10 @@ class ComputeGateway(Protocol):
 
     async def make_mean(self, order: MakeMean) -> MeanModel:
         """The mean of models of one architecture. Raises `Rejected` or `ComputeUnavailable`."""
+        ...
+
+    async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
+        """The network of the demo data. Raises `ComputeUnavailable`."""
         ...
 
     async def predict(self, order: Predict) -> Prediction:

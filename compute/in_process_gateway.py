@@ -15,8 +15,10 @@ from compute.contract import (
     CheckPreprocessing,
     CheckUpdate,
     ComputeHealth,
+    DummyModel,
     FinishMoments,
     FinishRound,
+    MakeDummyModel,
     MakeMean,
     MeanModel,
     ModelReport,
@@ -85,6 +87,9 @@ class InProcessGateway:
 
     async def make_mean(self, order: MakeMean) -> MeanModel:
         return expected(MeanModel, await self._check(order))
+
+    async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
+        return expected(DummyModel, await self._check(order))
 
     async def predict(self, order: Predict) -> Prediction:
         self._require_started()

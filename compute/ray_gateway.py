@@ -38,8 +38,10 @@ from compute.contract import (
     CheckPreprocessing,
     CheckUpdate,
     ComputeHealth,
+    DummyModel,
     FinishMoments,
     FinishRound,
+    MakeDummyModel,
     MakeMean,
     MeanModel,
     ModelReport,
@@ -243,6 +245,9 @@ class RayGateway:
 
     async def make_mean(self, order: MakeMean) -> MeanModel:
         return expected(MeanModel, await self._check(order))
+
+    async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
+        return expected(DummyModel, await self._check(order))
 
     async def predict(self, order: Predict) -> Prediction:
         session = self._required_session()

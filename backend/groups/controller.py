@@ -30,72 +30,72 @@ class GroupController(Controller):
     tags = ("groups",)
 
     @get("/")
-    async def list_groups(self, request: CallerRequest, groups: Groups) -> list[GroupJson]:
+    async def list_groups(self, request: CallerRequest, group_service: Groups) -> list[GroupJson]:
         """All groups; for superusers."""
-        return await groups.list_all(request.user)
+        return await group_service.list_all(request.user)
 
     @post("/", operation_class=NamedGroup)
     async def create(
         self,
         request: CallerRequest,
-        groups: Groups,
+        group_service: Groups,
         weights: NamedDependency[Weights],
         settings: NamedDependency[Settings],
     ) -> GroupJson:
         """Create a group; its creator becomes a member."""
-        return await groups.create(await _fields(request, weights, settings), request.user)
+        return await group_service.create(await _fields(request, weights, settings), request.user)
 
     @get("/{group_id:str}/")
     async def get_group(
-        self, request: CallerRequest, group_id: FromPath[str], groups: Groups
+        self, request: CallerRequest, group_id: FromPath[str], group_service: Groups
     ) -> GroupJson:
         """One group."""
-        return await groups.get(_id(group_id), request.user)
+        return await group_service.get(_id(group_id), request.user)
 
     @put("/{group_id:str}/", operation_class=NamedGroup)
     async def replace(
         self,
         request: CallerRequest,
         group_id: FromPath[str],
-        groups: Groups,
+        group_service: Groups,
         weights: NamedDependency[Weights],
         settings: NamedDependency[Settings],
     ) -> GroupJson:
         """Rename a group; the name is required."""
         number = _id(group_id)
-        await groups.get(number, request.user)
+        await group_service.get(number, request.user)
         fields = await _fields(request, weights, settings)
         require_name(fields.name)
-        return await groups.rename(number, fields, request.user)
+        return await group_service.rename(number, fields, request.user)
 
     @patch("/{group_id:str}/", operation_class=ChangedGroup)
     async def change(
         self,
         request: CallerRequest,
         group_id: FromPath[str],
-        groups: Groups,
+        group_service: Groups,
         weights: NamedDependency[Weights],
         settings: NamedDependency[Settings],
     ) -> GroupJson:
         """Rename a group, if a name is given."""
         number = _id(group_id)
-        await groups.get(number, request.user)
+        await group_service.get(number, request.user)
         fields = await _fields(request, weights, settings)
-        return await groups.rename(number, fields, request.user)
+        return await group_service.rename(number, fields, request.user)
 
     @delete("/{group_id:str}/", status_code=204)
     async def delete_group(
-        self, request: CallerRequest, group_id: FromPath[str], groups: Groups
+        self, request: CallerRequest, group_id: FromPath[str], group_service: Groups
     ) -> None:
         """Remove a group; its members stay users."""
-        await groups.delete(_id(group_id), request.user)
+        await group_service.delete(_id(group_id), request.user)
 
     @get("/{group_id:str}/members/")
     async def members(
-        self, request: CallerRequest, group_id: FromPath[str], groups: Groups
+        self, request: CallerRequest, group_id: FromPath[str], group_service: Groups
     ) -> Members:
         """Who is in the group, in the order of joining."""
-        return await groups.members(_id(group_id), request.user)
+        return await group_service.members(_id(group_id), request.user)
 
     @put("/{group_id:str}/members/")
     async def add_members(
@@ -103,10 +103,10 @@ class GroupController(Controller):
         request: CallerRequest,
         group_id: FromPath[str],
         data: JSONBody[Members],
-        groups: Groups,
+        group_service: Groups,
     ) -> Members:
         """Add users; the answer is who is in the group now."""
-        return await groups.add(_id(group_id), data.users, request.user)
+        return await group_service.add(_id(group_id), data.users, request.user)
 
     @delete("/{group_id:str}/members/", status_code=200)
     async def remove_members(
@@ -114,10 +114,10 @@ class GroupController(Controller):
         request: CallerRequest,
         group_id: FromPath[str],
         data: JSONBody[Members],
-        groups: Groups,
+        group_service: Groups,
     ) -> Members:
         """Remove users; the answer is who is in the group now."""
-        return await groups.remove(_id(group_id), data.users, request.user)
+        return await group_service.remove(_id(group_id), data.users, request.user)
 
 
 def _id(given: str) -> int:

@@ -66,7 +66,7 @@ async def _from_form(form: Form, blobs: BlobStore) -> PredictionOrder:
         content = form.fields["model_input"][0]
     else:
         raise _missing_input()
-    seed = form.whole_number("seed", minimum=0) if "seed" in form.fields else None
+    seed = form.whole_number("seed", minimum=0, limit=SEED_LIMIT) if "seed" in form.fields else None
     return PredictionOrder(
         model_id=model_id,
         content=content,

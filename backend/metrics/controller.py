@@ -32,23 +32,23 @@ class MetricController(Controller):
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        metrics: NamedDependency[MetricService],
+        metric_service: NamedDependency[MetricService],
     ) -> list[MetricJson]:
         """All metrics of the model, oldest first."""
-        return await metrics.list(model_id, request.user)
+        return await metric_service.list(model_id, request.user)
 
     @post("/", operation_class=MetricReport)
     async def report(
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        metrics: NamedDependency[MetricService],
+        metric_service: NamedDependency[MetricService],
         weights: NamedDependency[Weights],
         settings: NamedDependency[Settings],
     ) -> MetricsAccepted:
         """Report metrics; in a test round, each participant's first report counts as their test."""
         values = await _values(request, weights, settings)
-        reported = await metrics.report(model_id, values, request.user)
+        reported = await metric_service.report(model_id, values, request.user)
         return MetricsAccepted("Model Metrics Upload Accepted", reported)
 
 

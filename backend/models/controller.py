@@ -143,31 +143,31 @@ class ModelController(Controller):
 
     @get("/")
     async def list_models(
-        self, request: CallerRequest, models: NamedDependency[ModelService]
+        self, request: CallerRequest, model_service: NamedDependency[ModelService]
     ) -> list[AnyModelJson]:
         """Models that the caller owns, trains or helps to train."""
-        return await models.list(request.user)
+        return await model_service.list(request.user)
 
     @get("/{model_id:str}/metadata/")
     async def metadata(
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        models: NamedDependency[ModelService],
+        model_service: NamedDependency[ModelService],
     ) -> AnyModelMetadata:
         """One model with its layer statistics."""
-        return await models.metadata(model_id, request.user)
+        return await model_service.metadata(model_id, request.user)
 
     @get("/{model_id:str}/", media_type=BINARY)
     async def download(
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        models: NamedDependency[ModelService],
+        model_service: NamedDependency[ModelService],
         weights: NamedDependency[Weights],
     ) -> Stream:
         """The model file, in the container that was uploaded."""
-        digest = await models.weights_digest(model_id, request.user)
+        digest = await model_service.weights_digest(model_id, request.user)
         return await _download(weights, digest, f"model-{model_id}.pt")
 
     @get("/{model_id:str}/preprocessing/", media_type=BINARY)
@@ -175,11 +175,11 @@ class ModelController(Controller):
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        models: NamedDependency[ModelService],
+        model_service: NamedDependency[ModelService],
         weights: NamedDependency[Weights],
     ) -> Stream:
         """The preprocessing module of a model."""
-        digest = await models.preprocessing_digest(model_id, request.user)
+        digest = await model_service.preprocessing_digest(model_id, request.user)
         return await _download(weights, digest, f"model-{model_id}-proprecessing.pt")
 
     @get("/{model_id:str}/swag/first/", media_type=BINARY)
@@ -187,11 +187,11 @@ class ModelController(Controller):
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        models: NamedDependency[ModelService],
+        model_service: NamedDependency[ModelService],
         weights: NamedDependency[Weights],
     ) -> Stream:
         """The aggregated first SWAG moment, a torch-saved 1-D tensor."""
-        digest = await models.moment_digest(model_id, request.user, first=True)
+        digest = await model_service.moment_digest(model_id, request.user, first=True)
         return await _download(weights, digest, f"model-{model_id}-swag-first.pt")
 
     @get("/{model_id:str}/swag/second/", media_type=BINARY)
@@ -199,11 +199,11 @@ class ModelController(Controller):
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        models: NamedDependency[ModelService],
+        model_service: NamedDependency[ModelService],
         weights: NamedDependency[Weights],
     ) -> Stream:
         """The aggregated second SWAG moment, a torch-saved 1-D tensor."""
-        digest = await models.moment_digest(model_id, request.user, first=False)
+        digest = await model_service.moment_digest(model_id, request.user, first=False)
         return await _download(weights, digest, f"model-{model_id}-swag-second.pt")
 
     @delete("/{model_id:str}/", status_code=200)
@@ -211,10 +211,10 @@ class ModelController(Controller):
         self,
         request: CallerRequest,
         model_id: FromPath[str],
-        models: NamedDependency[ModelService],
+        model_service: NamedDependency[ModelService],
     ) -> Detail:
         """Remove a model, and with a global one its training."""
-        await models.delete(model_id, request.user)
+        await model_service.delete(model_id, request.user)
         return Detail("Model removed!")
 
 

@@ -14,6 +14,7 @@ MOMENT_FIELDS = ("round", "sample_size", "owner")
 KINDS = ("GLOBAL", "SWAG")
 
 MAX_NAME_LENGTH = 256
+SAMPLE_SIZE_LIMIT = 2**53  # what float64 counts exactly
 MAX_DIMENSIONS = 16
 FREE_DIMENSION = ("none", "null")
 
@@ -64,7 +65,7 @@ def read_update(form: Form) -> UploadedUpdate:
     form.require_only(UPDATE_FIELDS)
     return UploadedUpdate(
         round=form.whole_number("round", minimum=0),
-        sample_size=form.whole_number("sample_size", minimum=1),
+        sample_size=form.whole_number("sample_size", minimum=1, limit=SAMPLE_SIZE_LIMIT),
         metrics=read_metrics(form),
     )
 
@@ -80,7 +81,7 @@ def read_moments(form: Form) -> UploadedMoments:
     form.require_only(MOMENT_FIELDS)
     return UploadedMoments(
         round=form.whole_number("round", minimum=0),
-        sample_size=form.whole_number("sample_size", minimum=1),
+        sample_size=form.whole_number("sample_size", minimum=1, limit=SAMPLE_SIZE_LIMIT),
     )
 
 

@@ -27,45 +27,50 @@ class UserController(Controller):
         self,
         request: AnyRequest,
         data: JSONBody[CreateUser],  # noqa: ARG002 - describes the body
-        users: NamedDependency[UserService],
+        user_service: NamedDependency[UserService],
     ) -> UserWithToken:
         """Register a user; the answer has the API token."""
         # Litestar has decoded it, but takes "true" and 1 for true.
         order = decode_json(await request.body(), CreateUser)
         # Where anybody may register, wrong credentials hinder nobody.
-        asked = not users.registers_anybody and "authorization" in request.headers
+        asked = not user_service.registers_anybody and "authorization" in request.headers
         caller = await identify_caller(request) if asked else None
-        return await users.register(order, caller)
+        return await user_service.register(order, caller)
 
     @get("/")
     async def list_users(
-        self, request: CallerRequest, users: NamedDependency[UserService]
+        self, request: CallerRequest, user_service: NamedDependency[UserService]
     ) -> list[UserJson]:
         """All users."""
-        return await users.list(request.user)
+        return await user_service.list(request.user)
 
     @get("/myself/")
-    async def myself(self, request: CallerRequest, users: NamedDependency[UserService]) -> UserJson:
+    async def myself(
+        self, request: CallerRequest, user_service: NamedDependency[UserService]
+    ) -> UserJson:
         """Who is calling."""
-        return await users.myself(request.user)
+        return await user_service.myself(request.user)
 
     @get("/groups/")
     async def groups(
-        self, request: CallerRequest, groups: NamedDependency[GroupService]
+        self, request: CallerRequest, group_service: NamedDependency[GroupService]
     ) -> list[GroupJson]:
         """Groups that the caller is a member of."""
-        return await groups.list_joined(request.user)
+        return await group_service.list_joined(request.user)
 
     @get("/trainings/")
     async def trainings(
-        self, request: CallerRequest, trainings: NamedDependency[TrainingService]
+        self, request: CallerRequest, training_service: NamedDependency[TrainingService]
     ) -> list[TrainingJson]:
         """Trainings that the caller runs or takes part in."""
-        return await trainings.list_joined(request.user)
+        return await training_service.list_joined(request.user)
 
     @get("/{user_id:str}/")
     async def get_user(
-        self, user_id: FromPath[str], request: CallerRequest, users: NamedDependency[UserService]
+        self,
+        user_id: FromPath[str],
+        request: CallerRequest,
+        user_service: NamedDependency[UserService],
     ) -> UserWithToken | UserJson:
         """One user; the caller's own token with it."""
-        return await users.get(user_id, request.user)
+        return await user_service.get(user_id, request.user)

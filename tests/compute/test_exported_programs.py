@@ -170,7 +170,7 @@ def test_a_program_that_hides_code_is_refused(archive: Path, tmp_path: Path, for
     call = CALL.format(trap=trap)
     change = with_program(lambda program: FORGERIES[forgery](program, call))
     forged = rewritten(archive, tmp_path / "forged", change)
-    with pytest.raises(Rejected, match="The torch.export archive"):
+    with pytest.raises(Rejected, match=r"The torch\.export archive"):
         inspect_model(forged)
     assert not trap.exists()
 

@@ -325,7 +325,7 @@ def test_an_exported_program_predicts_as_its_model(
     order = Predict(model_keys=[tiny_key], values=NUMBERS)
     other = Predict(model_keys=[key], values=NUMBERS)
     assert predictor.predict(other) == predictor.predict(order)
-    with pytest.raises(Rejected, match="exported .* models have lost theirs"):
+    with pytest.raises(Rejected, match=r"exported .* models have lost theirs"):
         predictor.predict(msgspec.structs.replace(other, method=UncertaintyMethod.MC_DROPOUT))
 
 

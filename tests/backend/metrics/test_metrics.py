@@ -1,5 +1,6 @@
 import base64
 import math
+from urllib.parse import urlencode
 
 import pytest
 
@@ -109,7 +110,11 @@ def test_bad_forms_are_refused_and_nothing_is_stored(
 ) -> None:
     before = server.holdings()
 
-    answer = actor.client.post(f"/api/models/{model_id}/metrics/", data=form)
+    answer = actor.client.post(
+        f"/api/models/{model_id}/metrics/",
+        content=urlencode(form, doseq=True).encode(),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
 
     assert answer.status_code == 400, answer.text
     assert word in answer.json()["detail"]

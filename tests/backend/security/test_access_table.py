@@ -12,7 +12,7 @@ import pytest
 
 from tests.accounts import new_superuser
 from tests.contract.world import UPDATE, TrainingHere, World
-from tests.federations import People, Person, accepted_model, training_order, upload_model
+from tests.federations import People, Person, accepted_model, training_order
 from tests.model_files import pickled, tiny, torchscript
 from tests.servers import REPOSITORY, Server
 
@@ -509,7 +509,11 @@ def test_no_field_makes_a_superuser(anonymous: httpx.Client, extra: dict[str, ob
 
 def test_no_field_makes_somebody_else_the_owner_or_actor(scene: Scene) -> None:
     other = scene.outsider.id
-    model = upload_model(scene.actor, owner=other)
+    model = scene.actor.client.post(
+        "/api/models/",
+        data={"name": "Tiny", "description": "a model", "owner": other},
+        files={"model_file": ("model.pt", UPDATE)},
+    )
     training = scene.actor.client.post(
         "/api/trainings/", json=training_order(scene.model, actor=other)
     )

@@ -1,0 +1,1 @@
+"""Demo data for who develops a client; in debug mode only."""

@@ -1,0 +1,39 @@
+"""The API document, held against the server by a fuzzer with a bounded budget.
+
+Schemathesis makes requests from the document, good and bad, and checks that no answer is a 5xx,
+that each has a documented status, type and shape, and that what the document forbids is refused.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.federations import People
+from tests.servers import Server
+
+EXAMPLES_PER_OPERATION = 8
+
+
+def test_a_fuzzer_finds_no_server_error_and_no_undocumented_answer(
+    server: Server, make_user: People, tmp_path: Path
+):
+    person = make_user("fuzzer", actor=True, client=True)
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        f"{server.url}/api/schema/?format=json",
+        "--header",
+        f"Authorization: Token {person.token}",
+        "--phases=coverage,fuzzing",
+        f"--max-examples={EXAMPLES_PER_OPERATION}",
+        # Random ids name nothing, so that well-formed requests are refused, rightly.
+        "--exclude-checks=positive_data_acceptance",
+        "--seed=1",
+        "--request-timeout=60",
+        "--no-color",
+    ]
+    run = subprocess.run(  # noqa: S603
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    assert " passed" in run.stdout
