@@ -32,7 +32,7 @@ def test_a_fuzzer_finds_no_server_error_and_no_undocumented_answer(
         "--request-timeout=60",
         "--no-color",
     ]
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
