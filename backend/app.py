@@ -17,6 +17,7 @@ from backend.db.engine import Database
 from backend.dummy.controller import make_dummy
 from backend.dummy.service import DummyService
 from backend.errors import answer_error
+from backend.forms import FormReader
 from backend.groups.controller import GroupController
 from backend.groups.service import GroupService
 from backend.http_methods import answer_options
@@ -50,7 +51,7 @@ from backend.trainings.service import TrainingService
 from backend.users.controller import UserController
 from backend.users.service import UserService
 from backend.weights import Weights
-from compute.blobs import open_blob_store
+from compute.blobs import BlobStore
 from compute.contract import CALLBACK_PATH, CallbackTarget
 from compute.gateway import ComputeGateway, ComputeUnavailable
 
@@ -63,6 +64,7 @@ DISTRIBUTION = "starling-fl"
 def create_app(
     settings: Settings,
     *,
+    blobs: BlobStore,
     secret: str,
     gateway: ComputeGateway,
     on_compute_ready: Callable[[], None] = lambda: None,
@@ -70,12 +72,13 @@ def create_app(
     """The web application over a migrated database.
 
     Args:
+        blobs: Where weights are kept.
         secret: Signs tokens and callbacks.
         gateway: Started when the application starts, stopped when it ends.
         on_compute_ready: Called once compute takes work.
     """
     database = Database(settings.storage.database)
-    weights = Weights(open_blob_store(settings.storage.blobs))
+    weights = Weights(blobs)
     webhooks = WebhookPolicy(
         allow_loopback=settings.http.listens_on_loopback or settings.access.webhook_allow_loopback,
         public_only=settings.access.webhook_public_only,
@@ -88,15 +91,17 @@ def create_app(
     )
     base_url = settings.http.base_url
     injected: dict[str, object] = {
-        "settings": settings,
         "database": database,
         "weights": weights,
+        "forms": FormReader(
+            weights.blobs,
+            max_upload_bytes=settings.http.max_upload_bytes,
+            max_body_bytes=settings.http.max_body_bytes,
+        ),
         "gateway": gateway,
         "callback_target": callback,
         "coordinator": coordinator,
-        "model_service": ModelService(
-            database=database, weights=weights, coordinator=coordinator, base_url=base_url
-        ),
+        "model_service": ModelService(database=database, weights=weights, base_url=base_url),
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
@@ -120,6 +125,8 @@ def create_app(
             asyncio.create_task(pusher.run()),
             asyncio.create_task(reconcile_forever(aggregation, gateway)),
         ]
+        for task in tasks:
+            task.add_done_callback(_log_failure)
         try:
             yield
         finally:
@@ -183,6 +190,11 @@ def _cors_config(settings: Settings) -> CORSConfig | None:
         allow_headers=["Authorization", "Content-Type", "Accept"],
         expose_headers=["Content-Disposition", "ETag", "Retry-After"],
     )
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("a background task of the server died; restart it", exc_info=error)
 
 
 def _always(part: object) -> Callable[[], object]:

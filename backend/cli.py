@@ -22,14 +22,18 @@ from backend.app import DISTRIBUTION, create_app
 from backend.data_dir import DataDir, open_data_dir, write_private
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.errors import StartupError
+from backend.errors import BadSetting, StartupError
 from backend.http_methods import answer_head
 from backend.settings import Settings, load_settings
 from backend.users.commands import user
+from compute.blobs import BlobError, BlobStore, open_blob_store
+
+logger = logging.getLogger(__name__)
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 LONGEST_SHUTDOWN_SECONDS = 11
 BACKLOG = 2048
+STALE_UPLOAD_SECONDS = 24 * 3600.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -47,7 +51,12 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Folder of database, blobs and secret (STARLING_DATA_DIR, ~/.starling).",
 )
-@click.option("--debug", is_flag=True, default=None, help="Log more (STARLING_DEBUG).")
+@click.option(
+    "--debug",
+    is_flag=True,
+    default=None,
+    help="Log more, serve demo data to anybody (STARLING_DEBUG).",
+)
 def serve(**flags: object) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in flags.items() if value is not None}
@@ -113,10 +122,15 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
             address=settings.compute.ray_address,
             include_dashboard=settings.compute.dashboard,
             dashboard_port=settings.compute.dashboard_port,
+            check_timeout_seconds=settings.compute.check_timeout_seconds,
+            predict_timeout_seconds=settings.compute.predict_timeout_seconds,
         )
     )
+    if settings.http.debug and not settings.http.listens_on_loopback:
+        logger.warning("debug mode: anybody who reaches this server can sign in as dummy-user")
     app = create_app(
         settings,
+        blobs=_open_blobs(settings),
         secret=settings.secret or data_dir.secret(),
         gateway=gateway,
         on_compute_ready=on_compute_ready,
@@ -164,7 +178,7 @@ def _end_now() -> None:
     Nothing interrupts Ray while it starts or looks for its cluster, which may take a minute. What
     is lost can be lost: the database and the blobs are the only truth.
     """
-    logging.getLogger(__name__).warning("the shutdown takes too long; it is cut short")
+    logger.warning("the shutdown takes too long; it is cut short")
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -188,12 +202,25 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _open_blobs(settings: Settings) -> BlobStore:
+    """The blob store, without what uploads that were cut off left behind."""
+    try:
+        blobs = open_blob_store(settings.storage.blobs)
+        blobs.sweep_staged(older_than_seconds=STALE_UPLOAD_SECONDS)
+    except (ValueError, BlobError, OSError) as error:
+        raise StartupError(f"The blob store cannot be used: {error}.") from error
+    return blobs
+
+
 async def _prepare_database(settings: Settings) -> None:
-    database = Database(settings.storage.database)
+    try:
+        database = Database(settings.storage.database)
+    except ValueError as error:
+        raise BadSetting(f"STARLING_DATABASE_URL is no usable URL: {error}.") from error
     try:
         await database.open()
         await migrate()
-    except (OSError, asyncpg.PostgresError, sqlite3.Error) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error) as error:
         raise StartupError(f"The database cannot be used: {error}.") from error
     finally:
         await database.close()

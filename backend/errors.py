@@ -19,9 +19,11 @@ StartupError                       ends `starling` with one line and exit code 1
 """
 
 import logging
+import sqlite3
 from collections.abc import Mapping
 from typing import cast
 
+import asyncpg
 from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
@@ -145,6 +147,11 @@ STATUS: dict[type[StarlingError], int] = {
     TooManyAttempts: HTTP_429_TOO_MANY_REQUESTS,
 }
 
+_DATABASE_AWAY = (
+    HTTP_503_SERVICE_UNAVAILABLE,
+    "The database does not answer at the moment; nothing was stored. Try again soon.",
+)
+
 # Nobody's mistake: the same request may succeed later. Details go to the log.
 OUTAGES: dict[type[Exception], tuple[int, str]] = {
     ComputeUnavailable: (
@@ -155,6 +162,11 @@ OUTAGES: dict[type[Exception], tuple[int, str]] = {
         HTTP_503_SERVICE_UNAVAILABLE,
         "The blob store does not answer at the moment; nothing was stored. Try again soon.",
     ),
+    sqlite3.OperationalError: _DATABASE_AWAY,
+    asyncpg.PostgresConnectionError: _DATABASE_AWAY,
+    asyncpg.CannotConnectNowError: _DATABASE_AWAY,
+    asyncpg.InterfaceError: _DATABASE_AWAY,
+    ConnectionError: _DATABASE_AWAY,
     BlobStoreFull: (
         HTTP_507_INSUFFICIENT_STORAGE,
         "The server has no space left; nothing was stored. Tell its operator.",
@@ -196,7 +208,8 @@ def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
         return _answer_http(request, error)
     if isinstance(error, RecursionError):
         return answer(HTTP_400_BAD_REQUEST, "The JSON is nested too deeply.")
-    if (outage := OUTAGES.get(type(error))) is not None:
+    outage = next((OUTAGES[kind] for kind in OUTAGES if isinstance(error, kind)), None)
+    if outage is not None:
         logger.warning("%s at %s %s", error, request.method, request.url.path)
         return answer(*outage)
     logger.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)

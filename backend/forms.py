@@ -5,8 +5,8 @@ taken while it arrives, in worker threads.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -19,7 +19,7 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
-from backend.errors import InvalidRequest, TooLarge, WrongMediaType
+from backend.errors import InvalidRequest, StarlingError, TooLarge, WrongMediaType
 from compute.blobs import BlobStore, Staged, StagedWriter
 
 MAX_FIELDS = 20_000
@@ -30,6 +30,7 @@ MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 
 UserT = TypeVar("UserT")
+DecisionT = TypeVar("DecisionT")
 
 
 class Form:
@@ -37,6 +38,7 @@ class Form:
 
     def __init__(self) -> None:
         self.fields: dict[str, list[bytes]] = {}
+        self.field_bytes = 0
         self.files: dict[str, Staged] = {}
 
     def require_only(self, known: Collection[str]) -> None:
@@ -151,6 +153,42 @@ async def receive_form(
             await asyncio.to_thread(blobs.discard, staged)
 
 
+class FormReader:
+    """Receives forms into this server's blob store, within its limits."""
+
+    def __init__(self, blobs: BlobStore, *, max_upload_bytes: int, max_body_bytes: int) -> None:
+        self.blobs = blobs
+        self.max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
+
+    def uploads(
+        self, request: Request[UserT, object, State], *files: str
+    ) -> AbstractAsyncContextManager[Form]:
+        """A form with files as large as the server takes. See `receive_form`."""
+        return receive_form(request, self.blobs, files=files, limit_bytes=self._max_upload_bytes)
+
+    async def drained(
+        self, request: Request[UserT, object, State], decision: Awaitable[DecisionT]
+    ) -> DecisionT:
+        """What was decided about a request before its body is kept.
+
+        A refusal is raised once the body was read and dropped: many clients send all of it before
+        they look at an answer.
+        """
+        try:
+            return await decision
+        except StarlingError:
+            async for _ in _limited(request, self._max_upload_bytes):
+                pass
+            raise
+
+    def fields(
+        self, request: Request[UserT, object, State], *files: str
+    ) -> AbstractAsyncContextManager[Form]:
+        """A form of ordinary size. See `receive_form`."""
+        return receive_form(request, self.blobs, files=files, limit_bytes=self.max_body_bytes)
+
+
 async def _limited(
     request: Request[UserT, object, State], limit_bytes: int
 ) -> AsyncIterator[bytes]:
@@ -232,6 +270,9 @@ class _Part:
         """A field waits for its end."""
 
     async def finish(self, form: Form) -> None:
+        form.field_bytes += len(self._pending)
+        if form.field_bytes > MAX_FIELD_BYTES:
+            raise TooLarge("The fields of the form are too large together; send files as files.")
         form.fields.setdefault(self.name, []).append(bytes(self._pending))
 
     async def abort(self) -> None:

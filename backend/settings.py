@@ -19,6 +19,8 @@ WILDCARD_HOSTS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with,
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+# Up to a day; also refuses what is no number or has no end.
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 Registration = Literal["open", "invitation", "closed"]
 
 
@@ -48,8 +50,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def listens_on_loopback(self) -> bool:
-        """Whether nobody outside this machine can reach the server."""
-        return self.host in LOOPBACK_HOSTS
+        """Whether nobody outside this machine can reach the server, through a proxy either."""
+        public_host = urlsplit(self.base_url).hostname
+        return self.host in LOOPBACK_HOSTS and public_host in LOOPBACK_HOSTS
 
 
 class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,11 +87,15 @@ class ComputeSettings(msgspec.Struct, frozen=True, kw_only=True):
         ray_address: Cluster to connect to; None: one is started inside this server.
         dashboard: Whether an embedded cluster serves the Ray dashboard.
         dashboard_port: Port of the embedded cluster's dashboard; a free one if it is taken.
+        check_timeout_seconds: An upload that takes longer to check is refused.
+        predict_timeout_seconds: A model that takes longer to answer is refused.
     """
 
     ray_address: str | None = None
     dashboard: bool = True
     dashboard_port: Port = 8265
+    check_timeout_seconds: Seconds = 60.0
+    predict_timeout_seconds: Seconds = 30.0
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +146,18 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("STARLING_BLOB_URL", "storage", "blob_url", "file:/// or s3:// URL"),
     Variable("STARLING_RAY_DASHBOARD", "compute", "dashboard", "serve the embedded Ray dashboard"),
     Variable("STARLING_RAY_DASHBOARD_PORT", "compute", "dashboard_port", "its port"),
+    Variable(
+        "STARLING_CHECK_TIMEOUT_SECONDS",
+        "compute",
+        "check_timeout_seconds",
+        "longest check of an upload",
+    ),
+    Variable(
+        "STARLING_PREDICT_TIMEOUT_SECONDS",
+        "compute",
+        "predict_timeout_seconds",
+        "longest prediction of a model",
+    ),
     Variable("RAY_ADDRESS", "compute", "ray_address", "Ray cluster to use instead of embedded"),
     Variable("STARLING_REGISTRATION", "access", "registration", "open, invitation or closed"),
     Variable(
@@ -224,6 +243,13 @@ def _converted(variable: Variable, given: object) -> object:
         raise BadSetting(f"{variable.name} is {given!r}: {error}.") from error
 
 
+def _scheme(name: str, url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError as error:
+        raise BadSetting(f"{name} is no URL: {error}.") from error
+
+
 def _check_urls(settings: Settings) -> None:
     checks = (
         ("STARLING_PUBLIC_URL", settings.http.public_url, ("http", "https")),
@@ -231,9 +257,14 @@ def _check_urls(settings: Settings) -> None:
         ("STARLING_BLOB_URL", settings.storage.blob_url, ("file", "s3")),
     )
     for name, url, schemes in checks:
-        if url is not None and urlsplit(url).scheme not in schemes:
+        if url is None:
+            continue
+        if _scheme(name, url) not in schemes:
             wanted = " or ".join(f"{scheme}://" for scheme in schemes)
             raise BadSetting(f"{name} must start with {wanted}.")
+        for scheme in ("sqlite", "file"):
+            if url.startswith(f"{scheme}:") and not url.startswith(f"{scheme}:///"):
+                raise BadSetting(f"{name} needs an absolute path: {scheme}:///path.")
     if settings.http.public_url is not None and settings.http.public_url.endswith("/"):
         raise BadSetting("STARLING_PUBLIC_URL must not end with a slash.")
     if settings.secret is not None and len(settings.secret) < 32:

@@ -29,15 +29,24 @@ class Weights:
         try:
             for upload in uploads:
                 await asyncio.to_thread(self.blobs.promote, upload)
-            try:
-                yield
-            except BaseException:
-                for digest in digests:
-                    await self._delete_unreferenced(digest)
-                raise
+            yield
+        except BaseException:
+            for digest in digests:
+                await self._delete_unreferenced(digest)
+            raise
         finally:
             for lock in locks:
                 lock.release()
+
+    @asynccontextmanager
+    async def written(self, digest: str) -> AsyncIterator[None]:
+        """Keep a blob that compute wrote for the block that writes its row; as `recorded`."""
+        async with self._lock(digest):
+            try:
+                yield
+            except BaseException:
+                await self._delete_unreferenced(digest)
+                raise
 
     async def drop(self, digests: Iterable[str]) -> None:
         """Delete those of the blobs that no row refers to any more."""

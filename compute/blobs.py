@@ -655,14 +655,17 @@ def _s3_path(key: str) -> str:
 def _s3_from_url(parts: SplitResult) -> S3Store:
     options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     plain_http = options.get("endpoint", "").startswith("http://")
-    # obstore checks the names of the options itself and refuses unknown ones.
-    return S3Store(
-        parts.netloc,
-        prefix=parts.path.strip("/") or None,
-        client_options={"allow_http": plain_http},
-        retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=30)},
-        **options,  # type: ignore[arg-type]
-    )
+    try:
+        # obstore checks the names of the options itself and refuses unknown ones.
+        return S3Store(
+            parts.netloc,
+            prefix=parts.path.strip("/") or None,
+            client_options={"allow_http": plain_http},
+            retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=30)},
+            **options,  # type: ignore[arg-type]
+        )
+    except ObjectStoreError as error:
+        raise ValueError(str(error).partition("\n")[0].rstrip(".")) from error
 
 
 def _redacted(parts: SplitResult) -> str:

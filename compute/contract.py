@@ -345,6 +345,8 @@ def callback_is_genuine(
     secret: str, timestamp: str, body: bytes, signature: str, *, now: float
 ) -> bool:
     """Whether `signature` was made with `secret` for exactly this body, not too long ago."""
-    if not timestamp.isdecimal() or abs(now - int(timestamp)) > CALLBACK_MAX_AGE_SECONDS:
+    plausible = timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12
+    if not plausible or abs(now - int(timestamp)) > CALLBACK_MAX_AGE_SECONDS:
         return False
-    return hmac.compare_digest(sign_callback(secret, timestamp, body), signature)
+    expected = sign_callback(secret, timestamp, body)
+    return hmac.compare_digest(expected.encode(), signature.encode())

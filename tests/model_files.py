@@ -118,3 +118,11 @@ class Unlisted(nn.Module):
 def pickle_of_a_string() -> bytes:
     """A plain pickle, which is no torch file."""
     return pickle.dumps("not a model at all")
+
+
+def exported(model: nn.Module, batch: torch.Tensor) -> bytes:
+    """`model` in eval mode as `torch.export` writes it, for batches of any size."""
+    sizes = ({0: torch.export.Dim("batch")},)
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(model.eval(), (batch,), dynamic_shapes=sizes), file)
+    return file.getvalue()

@@ -41,8 +41,10 @@ class User(Table, tablename="starling_user"):
     last_name = Text(default="")
     email = Text(default="")
     message_endpoint = Text(default="", help_text="URL of the webhook; empty: feed only")
-    actor = Boolean(default=False, help_text="may run trainings")
-    client = Boolean(default=False, help_text="may take part in trainings")
+    actor = Boolean(default=False, help_text="says that they run trainings; grants nothing")
+    client = Boolean(
+        default=False, help_text="says that they take part in trainings; grants nothing"
+    )
     superuser = Boolean(default=False)
     active = Boolean(default=True, help_text="false: cannot sign in")
     token_hash = Varchar(length=64, unique=True, help_text="SHA-256 of the API token, hex")
@@ -145,7 +147,7 @@ class Round(Table, tablename="round"):
     key = Varchar(length=100, unique=True, help_text="training:index")
     training = ForeignKey(Training, index=True, null=False)
     index = Integer(help_text="0-based")
-    phase = Varchar(length=16, index=True, help_text="a Phase")
+    phase = Varchar(length=32, index=True, help_text="a Phase")
     opened_at = Timestamptz(default=TimestamptzNow())
     closed_at = Timestamptz(null=True, default=None, help_text="last expected update accepted")
     aggregated_at = Timestamptz(null=True, default=None)

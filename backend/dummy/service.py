@@ -22,7 +22,7 @@ from backend.db.tables import (
 )
 from backend.dummy.schemas import DummyCreated, DummyCredentials
 from backend.errors import Conflict
-from backend.models.uploads import insert_model
+from backend.models.records import insert_model
 from backend.rounds.state import Phase, TrainingState
 from backend.security.passwords import PasswordVerifier, hash_password
 from backend.security.tokens import derive_token, hash_token

@@ -6,14 +6,12 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, JSONBody
 
 from backend.errors import NotFound
-from backend.forms import receive_form
+from backend.forms import FormReader
 from backend.groups.schemas import GroupFields, GroupJson, Members, require_name
 from backend.groups.service import GroupService
 from backend.json_bodies import is_json, read_json
 from backend.openapi import FormField, form_operation
 from backend.security.authentication import CallerRequest
-from backend.settings import Settings
-from backend.weights import Weights
 
 Groups = NamedDependency[GroupService]
 
@@ -39,11 +37,10 @@ class GroupController(Controller):
         self,
         request: CallerRequest,
         group_service: Groups,
-        weights: NamedDependency[Weights],
-        settings: NamedDependency[Settings],
+        forms: NamedDependency[FormReader],
     ) -> GroupJson:
         """Create a group; its creator becomes a member."""
-        return await group_service.create(await _fields(request, weights, settings), request.user)
+        return await group_service.create(await _fields(request, forms), request.user)
 
     @get("/{group_id:str}/")
     async def get_group(
@@ -58,13 +55,12 @@ class GroupController(Controller):
         request: CallerRequest,
         group_id: FromPath[str],
         group_service: Groups,
-        weights: NamedDependency[Weights],
-        settings: NamedDependency[Settings],
+        forms: NamedDependency[FormReader],
     ) -> GroupJson:
         """Rename a group; the name is required."""
         number = _id(group_id)
         await group_service.get(number, request.user)
-        fields = await _fields(request, weights, settings)
+        fields = await _fields(request, forms)
         require_name(fields.name)
         return await group_service.rename(number, fields, request.user)
 
@@ -74,13 +70,12 @@ class GroupController(Controller):
         request: CallerRequest,
         group_id: FromPath[str],
         group_service: Groups,
-        weights: NamedDependency[Weights],
-        settings: NamedDependency[Settings],
+        forms: NamedDependency[FormReader],
     ) -> GroupJson:
         """Rename a group, if a name is given."""
         number = _id(group_id)
         await group_service.get(number, request.user)
-        fields = await _fields(request, weights, settings)
+        fields = await _fields(request, forms)
         return await group_service.rename(number, fields, request.user)
 
     @delete("/{group_id:str}/", status_code=204)
@@ -134,12 +129,11 @@ def _id(given: str) -> int:
     return int(given)
 
 
-async def _fields(request: CallerRequest, weights: Weights, settings: Settings) -> GroupFields:
+async def _fields(request: CallerRequest, forms: FormReader) -> GroupFields:
     """The fields in a form or a JSON object."""
-    limit_bytes = settings.http.max_body_bytes
     if is_json(request):
-        return await read_json(request, GroupFields, limit_bytes=limit_bytes)
-    async with receive_form(request, weights.blobs, limit_bytes=limit_bytes) as form:
+        return await read_json(request, GroupFields, limit_bytes=forms.max_body_bytes)
+    async with forms.fields(request) as form:
         form.require_only(GroupFields.__struct_fields__)
         name = form.text("name")
         return GroupFields() if name is None else GroupFields(name)

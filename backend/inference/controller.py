@@ -3,12 +3,11 @@
 from litestar import Response, post
 from litestar.di import NamedDependency
 
+from backend.forms import FormReader
 from backend.inference.requests import read_order
 from backend.inference.service import InferenceService
 from backend.openapi import FormField, form_operation
 from backend.security.authentication import CallerRequest
-from backend.settings import Settings
-from backend.weights import Weights
 from compute.contract import ReturnFormat
 
 PredictionInput = form_operation(
@@ -35,10 +34,9 @@ MEDIA_TYPES = {
 async def predict(
     request: CallerRequest,
     inference: NamedDependency[InferenceService],
-    weights: NamedDependency[Weights],
-    settings: NamedDependency[Settings],
+    forms: NamedDependency[FormReader],
 ) -> Response[bytes]:
     """Have a model predict; the answer has the prediction and its uncertainty."""
-    order = await read_order(request, weights.blobs, limit_bytes=settings.http.max_body_bytes)
+    order = await read_order(request, forms)
     prediction = await inference.predict(order, request.user)
     return Response(prediction.content, media_type=MEDIA_TYPES[order.return_format])

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from backend.errors import InvalidRequest, WrongMediaType
-from backend.forms import MULTIPART, Form, receive_form
+from backend.forms import MULTIPART, Form, FormReader
 from backend.inference.schemas import PredictionOrder, PredictionRequest
 from backend.json_bodies import read_json
 from backend.security.authentication import CallerRequest
@@ -16,9 +16,7 @@ FORM_FIELDS = ("model_id", "model_input", "return_format", "seed")
 SEED_LIMIT = 2**63
 
 
-async def read_order(
-    request: CallerRequest, blobs: BlobStore, *, limit_bytes: int
-) -> PredictionOrder:
+async def read_order(request: CallerRequest, forms: FormReader) -> PredictionOrder:
     """What is to be predicted.
 
     Raises:
@@ -28,13 +26,11 @@ async def read_order(
     declared = request.headers.get("content-type", "")
     match declared.partition(";")[0].strip().lower():
         case "application/json":
-            given = await read_json(request, PredictionRequest, limit_bytes=limit_bytes)
+            given = await read_json(request, PredictionRequest, limit_bytes=forms.max_body_bytes)
             return _from_json(given)
         case "multipart/form-data":
-            async with receive_form(
-                request, blobs, files=("model_input",), limit_bytes=limit_bytes
-            ) as form:
-                return await _from_form(form, blobs)
+            async with forms.fields(request, "model_input") as form:
+                return await _from_form(form, forms.blobs)
         case _:
             raise WrongMediaType(
                 f'Unsupported media type "{declared}" in request. '

@@ -66,10 +66,14 @@ async def _settings(
         options = options_of(training).uncertainty
         method = UncertaintyMethod(training.uncertainty_method)
         samples, softmax = options.N, options.softmax
-    if base.kind == "MEAN":
-        method, keys = await _ensemble(base, method)
-    else:
-        keys = [str(model.digest)]
+    keys, moments = [str(model.digest)], None
+    if isinstance(model, LocalModel):
+        # The moments are the global model's; this one has none of its own.
+        method = UncertaintyMethod.NONE if method == UncertaintyMethod.SWAG else method
+    elif model.kind == "MEAN":
+        method, keys = await _ensemble(model, method)
+    elif model.kind == "SWAG" and (training is None or method == UncertaintyMethod.SWAG):
+        moments = _required_moments(model.swag_first_digest, model.swag_second_digest)
     return Predict(
         model_keys=keys,
         preprocessing_key=base.preprocessing_digest,
@@ -77,7 +81,7 @@ async def _settings(
         method=method,
         samples=samples,
         softmax=softmax,
-        moment_keys=_moment_keys(base) if method == UncertaintyMethod.SWAG else None,
+        moment_keys=moments if method == UncertaintyMethod.SWAG else None,
     )
 
 
@@ -93,10 +97,6 @@ async def _ensemble(
     )
     digests = {row["id"]: row["digest"] for row in rows}
     return method, [digests[member] for member in members]
-
-
-def _moment_keys(model: GlobalModel) -> tuple[str, str]:
-    return _required_moments(model.swag_first_digest, model.swag_second_digest)
 
 
 def _required_moments(first: str | None, second: str | None) -> tuple[str, str]:

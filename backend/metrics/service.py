@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from backend.db.bulk import insert_all
 from backend.db.engine import Database
 from backend.db.tables import LocalModel, Metric
 from backend.errors import InvalidRequest
@@ -43,7 +44,7 @@ class MetricService:
             )
         if isinstance(model, LocalModel):
             async with self._database.write_transaction():
-                await Metric.insert(*metric_rows(model.id, caller.id, model.round, values))
+                await insert_all(Metric, metric_rows(model.id, caller.id, model.round, values))
         else:
             await self._coordinator.report_metrics(model, caller.id, values)
         return UUID(str(model.id))

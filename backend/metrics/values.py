@@ -11,6 +11,7 @@ from backend.db.tables import Metric
 from backend.errors import InvalidRequest
 
 MAX_NAME_LENGTH = 32
+MAX_METRICS = 10_000
 
 
 class MetricValue(msgspec.Struct, frozen=True):
@@ -36,6 +37,8 @@ def metric_values(names: Sequence[str], values: Sequence[bytes | float]) -> list
             f"Metric names or values are missing: {len(names)} names, {len(values)} values.",
             errors={"metric_values": ["Send one value for each of metric_names."]},
         )
+    if len(names) > MAX_METRICS:
+        raise InvalidRequest.field("metric_names", f"At most {MAX_METRICS} in one request.")
     for name in names:
         if not 0 < len(name) <= MAX_NAME_LENGTH or "\0" in name:
             raise InvalidRequest.field(

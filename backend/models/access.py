@@ -5,9 +5,16 @@ from uuid import UUID
 
 import msgspec
 
-from backend.db.tables import GlobalModel, LocalModel, Participant, Training, training_key
+from backend.db.tables import (
+    GlobalModel,
+    LocalModel,
+    Participant,
+    Round,
+    Training,
+    training_key,
+)
 from backend.errors import NotAllowed, NotFound, NothingHere
-from backend.rounds.records import current_round, handed_on
+from backend.rounds.records import current_round, handed_on, require_participant
 from backend.rounds.state import RUNNING
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
@@ -64,14 +71,32 @@ async def find_global_model(given_id: str, caller: Caller) -> FoundModel:
     return await _find_global(parse_id("GlobalModel", given_id), "GlobalModel", given_id, caller)
 
 
-async def find_training_of(given_id: str, caller: Caller) -> Training:
-    """The training whose open round takes uploads under this id.
+class UploadTarget(msgspec.Struct, frozen=True):
+    """The training that an upload is for, and the local model whose id it was sent to, if any."""
 
-    That is the global model's, or that of the local model which the caller was handed.
+    training: Training
+    given_id: str
+    local_model_id: UUID | None = None
+
+    async def require_handed(self, caller: Caller, index: int) -> None:
+        """Raises `NotFound` unless the caller was handed the local model in round `index`.
+
+        In a closed round too, so that a repeated upload is recognised as one.
+        """
+        if self.local_model_id is None:
+            return
+        row = await Round.objects().get(Round.key == training_key(self.training.id, index))
+        if row is None or handed_on(row).get(caller.id) != self.local_model_id:
+            raise NotFound("GlobalModel", self.given_id)
+
+
+async def find_upload_target(given_id: str, caller: Caller) -> UploadTarget:
+    """The training that takes uploads under this id: of a global or of a handed-on local model.
 
     Raises:
-        NotFound: no such model, or a local model that the caller was not handed.
+        NotFound: no such model.
         NothingHere: the model is not being trained.
+        NotAllowed: the caller does not take part.
     """
     model_id = parse_id("GlobalModel", given_id)
     local = await LocalModel.objects().get(LocalModel.id == model_id)
@@ -79,11 +104,21 @@ async def find_training_of(given_id: str, caller: Caller) -> Training:
         training = (await find_global_model(given_id, caller)).training
     else:
         training = await Training.objects().get(Training.id == local.training)
-        if training is None or not await _is_handed(local.id, training, caller):
-            raise NotFound("GlobalModel", given_id)
     if training is None:
         raise NothingHere(f"Model with ID {given_id} does not have a training process running")
-    return training
+    if local is not None and not await _takes_part(training, caller):
+        raise NotFound("GlobalModel", given_id)
+    await require_participant(training.id, caller.id)
+    return UploadTarget(training, given_id, None if local is None else model_id)
+
+
+async def find_own_global(given_id: str, caller: Caller) -> GlobalModel:
+    """A global model of the caller. Raises `NotFound` or `NotAllowed`."""
+    found = await find_global_model(given_id, caller)
+    found.require(Relation.OWNER, f"You are not the owner of model {given_id}!")
+    if not isinstance(found.model, GlobalModel):
+        raise NotFound("GlobalModel", given_id)
+    return found.model
 
 
 async def find_readable(given_id: str, caller: Caller) -> FoundModel:
@@ -102,8 +137,13 @@ async def _find_global(model_id: UUID, noun: str, given_id: str, caller: Caller)
     return FoundModel(model, training, await _relation(model.owner, training, caller))
 
 
+async def _takes_part(training: Training, caller: Caller) -> bool:
+    key = training_key(training.id, caller.id)
+    return await Participant.exists().where(Participant.key == key)
+
+
 async def _is_handed(local_model_id: UUID, training: Training, caller: Caller) -> bool:
-    if training.state not in RUNNING:
+    if training.state not in RUNNING or not await _takes_part(training, caller):
         return False
     handed = handed_on(await current_round(training))
     return handed.get(caller.id) == local_model_id
@@ -116,8 +156,6 @@ async def _relation(owner: UUID, training: Training | None, caller: Caller) -> R
     if training is not None:
         if training.actor == caller.id:
             relation |= Relation.ACTOR
-        if await Participant.exists().where(
-            Participant.key == training_key(training.id, caller.id)
-        ):
+        if await _takes_part(training, caller):
             relation |= Relation.PARTICIPANT
     return relation

@@ -2,22 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Literal
 
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from backend.forms import receive_form
+from backend.errors import NothingHere
+from backend.forms import FormReader
 from backend.json_bodies import is_json, read_json
+from backend.models.access import find_own_global, find_upload_target
 from backend.models.schemas import AnyModelJson, AnyModelMetadata, CreateMean, ModelCreated
 from backend.models.service import ModelService
 from backend.models.uploads import ModelUploads
 from backend.openapi import FormField, form_operation
 from backend.security.authentication import CallerRequest
-from backend.settings import Settings
 from backend.trainings.schemas import Detail
 from backend.weights import Weights
+from compute.blobs import BlobNotFound
 
 MODEL_FILES = ("model_file", "model_preprocessing_file")
 MOMENT_FILES = ("first_moment_file", "second_moment_file")
@@ -62,20 +65,14 @@ class ModelController(Controller):
         self,
         request: CallerRequest,
         uploads: NamedDependency[ModelUploads],
-        weights: NamedDependency[Weights],
-        settings: NamedDependency[Settings],
+        forms: NamedDependency[FormReader],
     ) -> ModelCreated:
         """Upload a global model; or, with a JSON body, make a mean model of several."""
         if is_json(request):
-            order = await read_json(request, CreateMean, limit_bytes=settings.http.max_body_bytes)
+            order = await read_json(request, CreateMean, limit_bytes=forms.max_body_bytes)
             model_id = await uploads.add_mean(order, request.user)
         else:
-            async with receive_form(
-                request,
-                weights.blobs,
-                files=MODEL_FILES,
-                limit_bytes=settings.http.max_upload_bytes,
-            ) as form:
+            async with forms.uploads(request, *MODEL_FILES) as form:
                 model_id = await uploads.add_model(form, request.user)
         return ModelCreated("Model Upload Accepted", model_id)
 
@@ -85,17 +82,12 @@ class ModelController(Controller):
         request: CallerRequest,
         model_id: FromPath[str],
         uploads: NamedDependency[ModelUploads],
-        weights: NamedDependency[Weights],
-        settings: NamedDependency[Settings],
+        forms: NamedDependency[FormReader],
     ) -> Detail:
         """Upload a local model: a participant's update of the global model in the open round."""
-        async with receive_form(
-            request,
-            weights.blobs,
-            files=("model_file",),
-            limit_bytes=settings.http.max_upload_bytes,
-        ) as form:
-            await uploads.add_update(model_id, form, request.user)
+        target = await forms.drained(request, find_upload_target(model_id, request.user))
+        async with forms.uploads(request, "model_file") as form:
+            await uploads.add_update(target, form, request.user)
         return Detail("Model Update Accepted")
 
     @post("/{model_id:str}/swag/", operation_class=MomentsUpload, request_max_body_size=None)
@@ -104,17 +96,12 @@ class ModelController(Controller):
         request: CallerRequest,
         model_id: FromPath[str],
         uploads: NamedDependency[ModelUploads],
-        weights: NamedDependency[Weights],
-        settings: NamedDependency[Settings],
+        forms: NamedDependency[FormReader],
     ) -> Detail:
         """Upload the SWAG moments of a participant's own iterates in the open SWAG round."""
-        async with receive_form(
-            request,
-            weights.blobs,
-            files=MOMENT_FILES,
-            limit_bytes=settings.http.max_upload_bytes,
-        ) as form:
-            await uploads.add_moments(model_id, form, request.user)
+        target = await forms.drained(request, find_upload_target(model_id, request.user))
+        async with forms.uploads(request, *MOMENT_FILES) as form:
+            await uploads.add_moments(target, form, request.user)
         return Detail("SWAG Statistic Accepted")
 
     @post(
@@ -128,17 +115,12 @@ class ModelController(Controller):
         request: CallerRequest,
         model_id: FromPath[str],
         uploads: NamedDependency[ModelUploads],
-        weights: NamedDependency[Weights],
-        settings: NamedDependency[Settings],
+        forms: NamedDependency[FormReader],
     ) -> Detail:
         """Upload the module that inputs go through before the model."""
-        async with receive_form(
-            request,
-            weights.blobs,
-            files=("model_preprocessing_file",),
-            limit_bytes=settings.http.max_upload_bytes,
-        ) as form:
-            await uploads.set_preprocessing(model_id, form, request.user)
+        model = await forms.drained(request, find_own_global(model_id, request.user))
+        async with forms.uploads(request, "model_preprocessing_file") as form:
+            await uploads.set_preprocessing(model, form)
         return Detail("Proprocessing Model Upload Accepted")
 
     @get("/")
@@ -182,29 +164,19 @@ class ModelController(Controller):
         digest = await model_service.preprocessing_digest(model_id, request.user)
         return await _download(weights, digest, f"model-{model_id}-proprecessing.pt")
 
-    @get("/{model_id:str}/swag/first/", media_type=BINARY)
-    async def first_moment(
+    @get("/{model_id:str}/swag/{moment:str}/", media_type=BINARY)
+    async def swag_moment(
         self,
         request: CallerRequest,
         model_id: FromPath[str],
+        moment: FromPath[Literal["first", "second"]],
         model_service: NamedDependency[ModelService],
         weights: NamedDependency[Weights],
     ) -> Stream:
-        """The aggregated first SWAG moment, a torch-saved 1-D tensor."""
-        digest = await model_service.moment_digest(model_id, request.user, first=True)
-        return await _download(weights, digest, f"model-{model_id}-swag-first.pt")
-
-    @get("/{model_id:str}/swag/second/", media_type=BINARY)
-    async def second_moment(
-        self,
-        request: CallerRequest,
-        model_id: FromPath[str],
-        model_service: NamedDependency[ModelService],
-        weights: NamedDependency[Weights],
-    ) -> Stream:
-        """The aggregated second SWAG moment, a torch-saved 1-D tensor."""
-        digest = await model_service.moment_digest(model_id, request.user, first=False)
-        return await _download(weights, digest, f"model-{model_id}-swag-second.pt")
+        """The aggregated first or second SWAG moment, a torch-saved 1-D tensor."""
+        first = moment == "first"
+        digest = await model_service.moment_digest(model_id, request.user, first=first)
+        return await _download(weights, digest, f"model-{model_id}-swag-{moment}.pt")
 
     @delete("/{model_id:str}/", status_code=200)
     async def delete_model(
@@ -219,7 +191,11 @@ class ModelController(Controller):
 
 
 async def _download(weights: Weights, digest: str, filename: str) -> Stream:
-    size_bytes = await asyncio.to_thread(weights.blobs.size, digest)
+    try:
+        size_bytes = await asyncio.to_thread(weights.blobs.size, digest)
+    except BlobNotFound as error:
+        # It was replaced or deleted since its row was read.
+        raise NothingHere("The file was replaced a moment ago. Ask again.") from error
     return Stream(
         _chunks(weights, digest),
         media_type=BINARY,

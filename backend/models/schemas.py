@@ -1,5 +1,6 @@
 """What goes over the wire about models."""
 
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -80,7 +81,7 @@ class CreateMean(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     type: str
     name: Text
     description: Text
-    models: list[UUID]
+    models: Annotated[list[UUID], msgspec.Meta(max_length=1_000)]
     input_shape: list[int | str | None] | str | None = None
 
 

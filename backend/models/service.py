@@ -1,9 +1,13 @@
 """Use cases of models that are there: look, download, delete."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from backend.db.engine import Database
 from backend.db.tables import (
     GlobalModel,
     LocalModel,
+    LocalMoments,
     Metric,
     ModelVersion,
     Participant,
@@ -12,8 +16,9 @@ from backend.db.tables import (
 from backend.errors import Conflict, NotFound, NothingHere
 from backend.models.access import MAY_DELETE, FoundModel, find_model, find_readable
 from backend.models.presentation import global_json, local_json, metadata_json
+from backend.models.records import lock_model
 from backend.models.schemas import AnyModelJson, AnyModelMetadata
-from backend.rounds.coordinator import Coordinator
+from backend.rounds.records import guard
 from backend.rounds.state import RUNNING
 from backend.security.authentication import Caller
 from backend.weights import Weights
@@ -27,12 +32,10 @@ class ModelService:
         *,
         database: Database,
         weights: Weights,
-        coordinator: Coordinator,
         base_url: str,
     ) -> None:
         self._database = database
         self._weights = weights
-        self._coordinator = coordinator
         self._base_url = base_url
 
     async def list(self, caller: Caller) -> list[AnyModelJson]:
@@ -108,36 +111,57 @@ class ModelService:
             MAY_DELETE,
             "You are neither the owner of the model nor the actor of the corresponding training.",
         )
-        if found.training is not None and found.training.state in RUNNING:
-            raise Conflict(
-                f"Training {found.training.id} of this model is running; delete it first."
-            )
         if isinstance(found.model, LocalModel):
-            await self._delete_local(found.model)
+            dropped = await self._delete_local(found.model, found.training)
         else:
-            await self._delete_global(found.model, found.training)
+            dropped = await self._delete_global(found.model, found.training)
+        await self._weights.drop(dropped)
 
-    async def _delete_local(self, model: LocalModel) -> None:
+    async def _delete_local(self, model: LocalModel, training: Training | None) -> Sequence[str]:
         async with self._database.write_transaction():
+            if training is not None:
+                await _require_idle(training.id)
             await Metric.delete().where(Metric.model == model.id)
             await LocalModel.delete().where(LocalModel.id == model.id)
-        await self._weights.drop([model.digest])
+        return [model.digest]
 
-    async def _delete_global(self, model: GlobalModel, training: Training | None) -> None:
-        mean = await GlobalModel.objects().where(GlobalModel.members.like(f"%{model.id}%")).first()
-        if mean is not None:
-            raise Conflict(f"The model is a member of mean model {mean.id}; delete that first.")
-        if training is not None:
-            await self._coordinator.delete(training.id)
-        versions = await ModelVersion.select(ModelVersion.digest).where(
-            ModelVersion.model == model.id
-        )
+    async def _delete_global(self, model: GlobalModel, training: Training | None) -> Sequence[str]:
+        """The training goes with its model. Its row is locked first, as the coordinator does."""
         async with self._database.write_transaction():
-            await Metric.delete().where(Metric.model == model.id)
+            if training is not None:
+                await _require_idle(training.id)
+            locked = await lock_model(model.id)
+            owned = Training.select(Training.id).where(Training.model == model.id)
+            if training is None and await Training.exists().where(Training.model == model.id):
+                raise Conflict("A training was just made of this model; delete it first.")
+            mean = await GlobalModel.objects().get(GlobalModel.members.like(f"%{model.id}%"))
+            if mean is not None:
+                raise Conflict(f"The model is a member of mean model {mean.id}; delete that first.")
+            versions = await ModelVersion.objects().where(ModelVersion.model == model.id)
+            updates = await LocalModel.objects().where(LocalModel.training.is_in(owned))
+            moments = await LocalMoments.objects().where(LocalMoments.training.is_in(owned))
+            await Metric.delete().where(
+                (Metric.model == model.id)
+                | Metric.model.is_in(
+                    LocalModel.select(LocalModel.id).where(LocalModel.training.is_in(owned))
+                )
+            )
             await GlobalModel.delete().where(GlobalModel.id == model.id)
-        others = (model.preprocessing_digest, model.swag_first_digest, model.swag_second_digest)
-        digests = [row["digest"] for row in versions]
-        await self._weights.drop([*digests, *(digest for digest in others if digest)])
+        others = (
+            locked.preprocessing_digest,
+            locked.swag_first_digest,
+            locked.swag_second_digest,
+            *(digest for row in moments for digest in (row.first_digest, row.second_digest)),
+        )
+        digests = [version.digest for version in versions]
+        digests += [update.digest for update in updates]
+        return [*digests, *(digest for digest in others if digest)]
+
+
+async def _require_idle(training_id: UUID) -> None:
+    """Raises `Conflict` while the training runs; keeps it from starting in this transaction."""
+    if (await guard(training_id)).state in RUNNING:
+        raise Conflict(f"Training {training_id} of this model is running; delete it first.")
 
 
 async def global_model_of(found: FoundModel) -> GlobalModel:

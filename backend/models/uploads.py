@@ -8,7 +8,7 @@ from backend.db.engine import Database
 from backend.db.tables import GlobalModel, ModelVersion, training_key
 from backend.errors import InvalidRequest, RefusedUpload
 from backend.forms import Form
-from backend.models.access import Relation, find_global_model, find_training_of
+from backend.models.access import UploadTarget
 from backend.models.forms import (
     MAX_NAME_LENGTH,
     read_json_shape,
@@ -17,9 +17,9 @@ from backend.models.forms import (
     read_update,
 )
 from backend.models.presentation import to_json
+from backend.models.records import insert_model, lock_model
 from backend.models.schemas import CreateMean
 from backend.rounds.coordinator import Coordinator, NewMoments, NewUpdate
-from backend.rounds.records import require_participant
 from backend.security.authentication import Caller
 from backend.weights import Weights
 from compute.contract import (
@@ -117,23 +117,24 @@ class ModelUploads:
             members=to_json(order.models),
             num_parameters=mean.num_parameters,
         )
-        async with self._database.write_transaction():
+        async with self._weights.written(mean.digest), self._database.write_transaction():
+            for member in members:
+                await lock_model(member.id)
             await insert_model(model)
         return model.id
 
-    async def add_update(self, given_id: str, form: Form, caller: Caller) -> None:
+    async def add_update(self, target: UploadTarget, form: Form, caller: Caller) -> None:
         """Take a participant's update into the open round.
 
         Raises:
-            NotFound, NothingHere: no such model, or it is not being trained.
-            NotAllowed: the caller is no participant.
+            NotFound: the caller was not handed the local model that it was sent to.
             InvalidRequest: a field is wrong, or the round is not open.
             RefusedUpload: the file is no update of this model.
             Conflict: the caller delivered another update for this round.
         """
-        training = await find_training_of(given_id, caller)
+        training = target.training
         fields = read_update(form)
-        await require_participant(training.id, caller.id)
+        await target.require_handed(caller, fields.round)
         staged = form.file("model_file")
         # A round that does not exist yet has no base, and the coordinator says so.
         if (base := await _base(training.model, fields.round)) is not None:
@@ -150,11 +151,10 @@ class ModelUploads:
             )
         )
 
-    async def add_moments(self, given_id: str, form: Form, caller: Caller) -> None:
+    async def add_moments(self, target: UploadTarget, form: Form, caller: Caller) -> None:
         """Take a participant's SWAG moments into the open SWAG round. Raises as `add_update`."""
-        training = await find_training_of(given_id, caller)
+        training = target.training
         fields = read_moments(form)
-        await require_participant(training.id, caller.id)
         first, second = form.file("first_moment_file"), form.file("second_moment_file")
         if (base := await _base(training.model, fields.round)) is not None:
             with refusing("first_moment_file", "Invalid moments"):
@@ -172,43 +172,24 @@ class ModelUploads:
             )
         )
 
-    async def set_preprocessing(self, given_id: str, form: Form, caller: Caller) -> None:
+    async def set_preprocessing(self, model: GlobalModel, form: Form) -> None:
         """Give a global model a preprocessing module, instead of the one it has.
 
         Raises:
-            NotFound, NotAllowed: no such model, or not the caller's own.
+            NotFound: the model was deleted meanwhile.
             RefusedUpload: the file is no preprocessing module.
         """
-        found = await find_global_model(given_id, caller)
-        found.require(Relation.OWNER, f"You are not the owner of model {given_id}!")
         form.require_only(())
         staged = form.file("model_preprocessing_file")
         with refusing("model_preprocessing_file", "Invalid preprocessing file"):
             await self._gateway.check_preprocessing(CheckPreprocessing(key=staged.key))
-        model_id = found.model.id
         async with self._weights.recorded(staged), self._database.write_transaction():
-            replaced = await GlobalModel.select(GlobalModel.preprocessing_digest).where(
-                GlobalModel.id == model_id
-            )
+            locked = await lock_model(model.id)
             await GlobalModel.update({GlobalModel.preprocessing_digest: staged.digest}).where(
-                GlobalModel.id == model_id
+                GlobalModel.id == model.id
             )
-        digests = [row["preprocessing_digest"] for row in replaced]
-        await self._weights.drop([digest for digest in digests if digest])
-
-
-async def insert_model(model: GlobalModel) -> None:
-    """Insert a global model with its first version; runs inside a write transaction."""
-    await GlobalModel.insert(model)
-    await ModelVersion.insert(
-        ModelVersion(
-            key=training_key(model.id, model.round),
-            model=model.id,
-            round=model.round,
-            digest=model.digest,
-            size_bytes=model.size_bytes,
-        )
-    )
+        if locked.preprocessing_digest:
+            await self._weights.drop([locked.preprocessing_digest])
 
 
 @contextmanager

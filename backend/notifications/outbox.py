@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from backend.db.bulk import insert_all
 from backend.db.tables import Notification, User
 
 
@@ -44,8 +45,9 @@ async def enqueue(
     rows = await User.select(User.id, User.message_endpoint).where(User.id.is_in(wanted))
     endpoints = {row["id"]: row["message_endpoint"] for row in rows}
     encoded = msgspec.json.encode(body).decode()
-    await Notification.insert(
-        *(
+    await insert_all(
+        Notification,
+        (
             Notification(
                 recipient=recipient,
                 training=training_id,
@@ -55,7 +57,7 @@ async def enqueue(
             )
             for recipient in wanted
             if recipient in endpoints
-        )
+        ),
     )
 
 

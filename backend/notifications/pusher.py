@@ -17,7 +17,7 @@ import httpx
 from backend.db.engine import Database
 from backend.db.tables import Notification, Training, User
 from backend.notifications.outbox import payload
-from backend.rounds.state import TrainingState
+from backend.rounds.state import RUNNING
 from backend.security.webhook_targets import CheckedTransport, WebhookPolicy
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,9 @@ class Pusher:
     def _delivered(self, recipient: UUID, task: asyncio.Task[None]) -> None:
         del self._deliveries[recipient]
         if not task.cancelled() and (error := task.exception()) is not None:
+            # The next scan tries again; at once, it would be a flood.
             logger.error("delivery to %s stopped", recipient, exc_info=error)
+            return
         # A notification may have been added between the last look and the end of the task.
         self.wake()
 
@@ -173,5 +175,5 @@ async def _is_outdated(row: dict[str, object]) -> bool:
     if isinstance(created_at, datetime) and datetime.now(UTC) - created_at < GIVE_UP_AFTER:
         return False
     return not await Training.exists().where(
-        (Training.id == row["training"]) & (Training.state == TrainingState.ONGOING.value)
+        (Training.id == row["training"]) & Training.state.is_in([state.value for state in RUNNING])
     )

@@ -97,6 +97,10 @@ class Aggregation:
 
     async def _fold(self, training: Training, update: LocalModel) -> None:
         key = await base_key(training.model, update.round)
+        if not await Training.exists().where(
+            (Training.id == training.id) & (Training.round == update.round)
+        ):
+            return  # over meanwhile: an aggregator made now would never be released
         try:
             await self._gateway.fold(self._spec(training), update.round, key, _update_ref(update))
         except ComputeUnavailable as error:
@@ -104,6 +108,10 @@ class Aggregation:
             logger.info("update %s is folded later: %s", update.id, error)
 
     async def _release(self, training_id: UUID) -> None:
+        finishing = self._finishing.get(training_id)
+        if finishing is not None:
+            # Its aggregator is about to hear that the callback was taken.
+            await asyncio.wait([finishing])
         try:
             await self._gateway.release(str(training_id))
         except ComputeUnavailable as error:

@@ -7,12 +7,14 @@ may be asked for again: a repeated update, callback or start changes nothing.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import msgspec
 
+from backend.db.bulk import insert_all
 from backend.db.engine import Database
 from backend.db.tables import (
     GlobalModel,
@@ -69,6 +71,10 @@ class NewMoments(msgspec.Struct, frozen=True, kw_only=True):
     sample_size: int
     first: Staged
     second: Staged
+
+
+class _RepeatedError(Exception):
+    """The same upload was recorded a moment ago; leaving by an error undoes the second one."""
 
 
 class Effects(msgspec.Struct):
@@ -128,21 +134,25 @@ class Coordinator:
         """
         if await _is_repeated_update(update):
             return
+        with contextlib.suppress(_RepeatedError):
+            await self._record_update(update)
+
+    async def _record_update(self, update: NewUpdate) -> None:
         effects = Effects()
         async with self._weights.recorded(update.upload), self._database.write_transaction():
             training = await records.guard(update.training_id)
             await records.require_participant(training.id, update.owner)
             if await _is_repeated_update(update):
-                return
+                raise _RepeatedError
             round_row = await _collecting(training, update.round)
             local_model = _local_model(update, training, round_row)
             await LocalModel.insert(local_model)
-            if update.metrics:
-                await Metric.insert(
-                    *metric_rows(local_model.id, update.owner, update.round, update.metrics)
-                )
+            await insert_all(
+                Metric, metric_rows(local_model.id, update.owner, update.round, update.metrics)
+            )
             await self._close_if_complete(training, round_row, effects)
-        if round_row.phase == Phase.COLLECTING:
+        aggregates = phase_after_collection(records.plan_of(training), update.round)
+        if (round_row.phase, aggregates) == (Phase.COLLECTING, Phase.AGGREGATING):
             self._aggregation.fold_ahead(training, local_model)
         self._follow(training.id, effects)
 
@@ -153,6 +163,10 @@ class Coordinator:
         """
         if await _are_repeated_moments(moments):
             return
+        with contextlib.suppress(_RepeatedError):
+            await self._record_moments(moments)
+
+    async def _record_moments(self, moments: NewMoments) -> None:
         effects = Effects()
         async with (
             self._weights.recorded(moments.first, moments.second),
@@ -161,7 +175,7 @@ class Coordinator:
             training = await records.guard(moments.training_id)
             await records.require_participant(training.id, moments.owner)
             if await _are_repeated_moments(moments):
-                return
+                raise _RepeatedError
             round_row = await _collecting_moments(training, moments.round)
             await LocalMoments.insert(
                 LocalMoments(
@@ -190,7 +204,7 @@ class Coordinator:
             current = await GlobalModel.objects().get(GlobalModel.id == model.id)
             if current is None:
                 raise NotFound("Model", model.id)
-            await Metric.insert(*metric_rows(model.id, reporter, current.round, values))
+            await insert_all(Metric, metric_rows(model.id, reporter, current.round, values))
             if training is not None and training.state in RUNNING:
                 await self._advance_if_tested(
                     training, await records.current_round(training), effects
@@ -206,13 +220,14 @@ class Coordinator:
             new = [user for user in dict.fromkeys(users) if user not in present]
             if not new:
                 return
-            await Participant.insert(
-                *(
+            await insert_all(
+                Participant,
+                (
                     Participant(
                         key=training_key(training_id, user), training=training_id, user=user
                     )
                     for user in new
-                )
+                ),
             )
             if training.state in RUNNING:
                 await announce(training, NotificationType.TRAINING_START, new)
@@ -253,8 +268,11 @@ class Coordinator:
                 )
             updates = await LocalModel.objects().where(LocalModel.training == training_id)
             moments = await LocalMoments.objects().where(LocalMoments.training == training_id)
-            if updates:
-                await Metric.delete().where(Metric.model.is_in([row.id for row in updates]))
+            await Metric.delete().where(
+                Metric.model.is_in(
+                    LocalModel.select(LocalModel.id).where(LocalModel.training == training_id)
+                )
+            )
             await Training.delete().where(Training.id == training_id)
         dropped = [row.digest for row in updates]
         dropped += [digest for row in moments for digest in (row.first_digest, row.second_digest)]
@@ -283,7 +301,7 @@ class Coordinator:
                 case MomentsAggregated():
                     await self._apply_moments(training, round_row, callback, effects)
                 case RoundFailed():
-                    await self._apply_failure(round_row, callback, effects)
+                    await self._apply_failure(training, round_row, callback, effects)
         self._follow(training_id, effects)
 
     async def _close_if_complete(
@@ -369,8 +387,9 @@ class Coordinator:
         await self._enter(training, round_row, effects)
 
     async def _apply_failure(
-        self, round_row: Round, callback: RoundFailed, effects: Effects
+        self, training: Training, round_row: Round, callback: RoundFailed, effects: Effects
     ) -> None:
+        """End the training in state E; who waits for the next round is told that none comes."""
         if round_row.phase not in (Phase.AGGREGATING, Phase.AGGREGATING_MOMENTS):
             return
         await records.move(round_row, Phase.CLOSED)
@@ -378,6 +397,10 @@ class Coordinator:
             round_row.training,
             TrainingState.ERROR,
             f"Round {callback.round} could not be aggregated: {callback.reason}",
+        )
+        participants = await records.participants_of(training.id)
+        await announce(
+            training, NotificationType.TRAINING_FINISHED, [*participants, training.actor]
         )
         effects.ended = True
 

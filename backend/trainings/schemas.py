@@ -11,6 +11,8 @@ from backend.text import Text
 AggregationMethod = Literal["FedAvg", "FedDC", "FedProx"]
 UncertaintyMethod = Literal["NONE", "ENSEMBLE", "MC_DROPOUT", "SWAG"]
 
+# More are registered in several requests.
+UserIds = Annotated[list[UUID], msgspec.Meta(max_length=5_000)]
 WholeNumber = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -19,17 +21,17 @@ class CreateTraining(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     model_id: UUID
     target_num_updates: WholeNumber
-    metric_names: list[Text]
+    metric_names: Annotated[list[Text], msgspec.Meta(max_length=1_000)]
     aggregation_method: AggregationMethod
     uncertainty_method: UncertaintyMethod = "NONE"
     options: dict[str, object] = {}
-    clients: list[UUID] = []
+    clients: UserIds = []
 
 
 class Clients(msgspec.Struct, forbid_unknown_fields=True):
     """Users to register or remove as participants."""
 
-    clients: list[UUID]
+    clients: UserIds
 
 
 class TrainingCreated(msgspec.Struct):

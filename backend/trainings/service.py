@@ -5,11 +5,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from backend.db.bulk import insert_all
 from backend.db.engine import Database
 from backend.db.tables import (
     GlobalModel,
     LocalModel,
-    ModelVersion,
     Participant,
     Round,
     Training,
@@ -19,8 +19,8 @@ from backend.db.tables import (
 from backend.errors import InvalidRequest, NotAllowed, NotFound
 from backend.models.access import Relation
 from backend.models.presentation import global_json, local_json
+from backend.models.records import insert_model, lock_model
 from backend.models.schemas import AnyModelJson
-from backend.models.uploads import insert_model
 from backend.rounds.coordinator import Coordinator
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
@@ -65,14 +65,11 @@ class TrainingService:
         training_id = uuid4()
         async with self._database.write_transaction():
             # Locks the model, so that of two trainings made at once only one takes it as it is.
-            await GlobalModel.update({GlobalModel.kind: model.kind}).where(
-                GlobalModel.id == model.id
-            )
-            if await Training.exists().where(Training.model == model.id):
+            model = await lock_model(model.id)
+            # A training counts its rounds from 0, so a model with a past is copied too.
+            if model.round != 0 or await Training.exists().where(Training.model == model.id):
                 model = _copy(model)
                 await insert_model(model)
-            elif model.round != 0:
-                await _restart_rounds(model)
             await Training.insert(
                 Training(
                     id=training_id,
@@ -85,13 +82,13 @@ class TrainingService:
                     metric_names=msgspec.json.encode(order.metric_names).decode(),
                 )
             )
-            if order.clients:
-                await Participant.insert(
-                    *(
-                        Participant(key=training_key(training_id, c), training=training_id, user=c)
-                        for c in order.clients
-                    )
-                )
+            await insert_all(
+                Participant,
+                (
+                    Participant(key=training_key(training_id, c), training=training_id, user=c)
+                    for c in order.clients
+                ),
+            )
         return training_id
 
     async def list_run(self, caller: Caller) -> list[TrainingJson]:
@@ -225,14 +222,6 @@ async def _require_users(ids: Collection[UUID]) -> None:
     if found != len(ids):
         message = "Not all provided users were found!"
         raise InvalidRequest(message, errors={"clients": [message]})
-
-
-async def _restart_rounds(model: GlobalModel) -> None:
-    """A training counts its rounds from 0, whatever the model says it went through before."""
-    await ModelVersion.update(
-        {ModelVersion.round: 0, ModelVersion.key: training_key(model.id, 0)}
-    ).where(ModelVersion.key == training_key(model.id, model.round))
-    await GlobalModel.update({GlobalModel.round: 0}).where(GlobalModel.id == model.id)
 
 
 def _copy(model: GlobalModel) -> GlobalModel:

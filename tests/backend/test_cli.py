@@ -52,9 +52,14 @@ def test_a_bad_flag_ends_it(tmp_path: Path, arguments: list[str], word: str) -> 
     [
         ("STARLING_PORT", "x"),
         ("STARLING_DATABASE_URL", "mysql://host/name"),
+        ("STARLING_DATABASE_URL", "postgresql://u:p@[bad/name"),
+        ("STARLING_DATABASE_URL", "sqlite://relative.sqlite"),
+        ("STARLING_BLOB_URL", "file://relative/folder"),
         ("STARLING_BLOB_URL", "ftp://host/name"),
         ("STARLING_PUBLIC_URL", "host"),
         ("STARLING_MAX_UPLOAD_BYTES", "-1"),
+        ("STARLING_PREDICT_TIMEOUT_SECONDS", "0"),
+        ("STARLING_CHECK_TIMEOUT_SECONDS", "inf"),
         ("STARLING_SECRET", "short"),
     ],
 )

@@ -4,13 +4,14 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 
 HERE = Path(__file__).parent
+RECORDED_GROUP = "/api/groups/1/"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # Every recorded user name ends in it; sent anew each time, so that no name is taken.
 RECORDED_SUFFIX = "b7b1e5"
@@ -60,9 +61,13 @@ class Exchange:
 
 
 def load_exchanges() -> dict[str, Exchange]:
-    """All recorded exchanges by name, in order."""
+    """All recorded exchanges by name, in order; ids in paths are `{id}`."""
     lines = (HERE / "exchanges.jsonl").read_text().splitlines()
-    return {one.name: one for one in (Exchange(**json.loads(line)) for line in lines)}
+    exchanges = (Exchange(**json.loads(line)) for line in lines)
+    return {
+        one.name: replace(one, path=one.path.replace(RECORDED_GROUP, "/api/groups/{id}/"))
+        for one in exchanges
+    }
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Sending:
         ids: Recorded id to the one it stands for here; ids that are not in it name nothing here.
         files: Content of file parts by field name.
         lost: Fields of a multipart form that the recording lacks.
+        model_input: Of a prediction, where the recording was cut; empty where it was not.
     """
 
     client: httpx.Client
@@ -81,6 +87,7 @@ class Sending:
     ids: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     lost: Sequence[tuple[str, str]] = ()
+    model_input: str = ""
     suffix: str = field(default_factory=lambda: secrets.token_hex(3))
 
 
@@ -104,7 +111,22 @@ def send(exchange: Exchange, sending: Sending) -> httpx.Response:
 def _translated(body: Mapping[str, object] | None, sending: Sending) -> Mapping[str, object]:
     text = json.dumps(body or {}).replace(RECORDED_SUFFIX, sending.suffix)
     translated = UUID.sub(lambda found: sending.ids.get(found[0], found[0]), text)
-    return dict(json.loads(translated))
+    whole = dict(json.loads(translated))
+    if sending.model_input:
+        _replace_input(whole, sending.model_input)
+    return whole
+
+
+def _replace_input(body: dict[str, object], model_input: str) -> None:
+    match body:
+        case {"json": dict(order)}:
+            order["model_input"] = model_input
+        case {"multipart": {"fields": list(fields)}}:
+            fields[:] = [
+                [name, model_input if name == "model_input" else value] for name, value in fields
+            ]
+        case _:
+            raise AssertionError(f"There is no input in {body}.")
 
 
 def _request_body(
@@ -220,7 +242,7 @@ def _kind(value: object) -> str:
 
 
 def _masked(text: str) -> str:
-    return UUID.sub("<id>", text)
+    return re.sub(r"^Group \d+", "Group <id>", UUID.sub("<id>", text))
 
 
 def _first_of_cut(text: str) -> object:

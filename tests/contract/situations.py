@@ -1,8 +1,4 @@
-"""The table: for each recorded exchange, the situation in which it is sent and what is expected.
-
-A row is added for every exchange of an endpoint that exists; `LATER` names the others, so that
-an endpoint and its rows arrive together.
-"""
+"""The table: for each recorded exchange, the situation in which it is sent and what is expected."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -11,12 +7,28 @@ from dataclasses import dataclass, field
 import torch
 
 from tests.contract.exchanges import Exchange
-from tests.contract.world import UNKNOWN, UPDATE, World
-from tests.federations import Person
+from tests.contract.world import (
+    FIRST_MOMENT,
+    IMAGE_PREPROCESSING,
+    SCRIPTED_PREPROCESSING,
+    SECOND_MOMENT,
+    UNKNOWN,
+    UPDATE,
+    World,
+)
+from tests.federations import Person, accepted_model
 from tests.model_files import CallsOnLoad, pickle_of_a_string, pickled, tiny, torchscript
 
 Files = Mapping[str, bytes]
 GLOBAL = torchscript(tiny())
+TENSOR = pickled(torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]]))
+TENSOR_TEXT = base64.b64encode(TENSOR).decode()
+CLASSES = {"inference": [0, 1], "uncertainty": {}}
+# Recorded in text: a grey image of 28 x 28 pixels.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAAFklEQVR4nGNsYMANmPDIjUqOSo4wSQDxiwC4Zvu+UwAAAABJ"
+    "RU5ErkJggg=="
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,11 @@ class Row:
         authorization: Header instead of the caller's token.
         model: The model that the recorded body's model ids stand for.
         lost: Fields that were sent and not recorded.
+        model_input: Of a prediction, where the recording was cut.
         after: Exchange that is sent first.
+        better: The contract's response, where that is not the recorded one.
+        says: Text that the answer must have.
+        absent: Text that it must not have.
         statuses: What the contract expects where that is not the recorded status; a recorded 5xx
             is a 400 unless the row says otherwise.
     """
@@ -40,7 +56,11 @@ class Row:
     model: Callable[[World], str] = lambda world: world.model
     files: Files = field(default_factory=dict)
     lost: tuple[tuple[str, str], ...] = ()
+    model_input: str = ""
     after: str = ""
+    better: object = None
+    says: str = ""
+    absent: str = ""
     statuses: tuple[int, ...] = ()
 
     def expected(self, exchange: Exchange) -> frozenset[int]:
@@ -83,6 +103,30 @@ def a_model(world: World) -> str:
     return world.model
 
 
+def a_group(world: World) -> str:
+    return world.group
+
+
+def new_group(world: World) -> str:
+    return world.new_group()
+
+
+def superuser(world: World) -> Person:
+    return world.root
+
+
+def preprocessed(world: World) -> str:
+    return world.preprocessed
+
+
+def in_a_training(world: World) -> str:
+    return world.initial.model_id
+
+
+def in_state(letter: str) -> str:
+    return f'"state":"{letter}"'
+
+
 def basic(pair: str) -> str:
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
@@ -99,6 +143,32 @@ def update(
 ) -> Row:
     """A participant's update."""
     return Row(sender, to, files={"model_file": UPDATE}, statuses=statuses)
+
+
+def with_preprocessing(content: bytes) -> Row:
+    """A global model uploaded with a preprocessing by the actor."""
+    return Row(actor, files={"model_file": GLOBAL, "model_preprocessing_file": content})
+
+
+def new_preprocessing(sender: Callable[[World], Person], to: Callable[[World], str]) -> Row:
+    """A preprocessing for a model that is there."""
+    return Row(sender, to, files={"model_preprocessing_file": SCRIPTED_PREPROCESSING})
+
+
+def moments(sender: Callable[[World], Person], to: Callable[[World], str], *statuses: int) -> Row:
+    """A participant's SWAG moments."""
+    files = {"first_moment_file": FIRST_MOMENT, "second_moment_file": SECOND_MOMENT}
+    return Row(sender, to, files=files, statuses=statuses)
+
+
+def predict(
+    model: Callable[[World], str] = in_a_training,
+    *statuses: int,
+    file: bytes = TENSOR,
+    caller: Callable[[World], Person] = actor,
+) -> Row:
+    """A prediction; with `file` where the input is sent as one."""
+    return Row(caller, model=model, files={"model_input": file}, statuses=statuses)
 
 
 def create_training(*statuses: int) -> Row:
@@ -132,8 +202,7 @@ USERS: dict[str, Row] = {
         Row(client1),
         *("put_not_allowed", "patch_not_allowed", "delete_not_allowed", "post_not_allowed"),
     ),
-    # A path that takes no PUT from anybody may say so before it asks who it is.
-    "users.method_not_allowed.no_auth": Row(statuses=(401, 405)),
+    "users.method_not_allowed.no_auth": Row(),
     "users.head": Row(client1),
     "users.list": Row(client1),
     "users.list.no_auth": Row(),
@@ -163,8 +232,7 @@ AUTHENTICATION: dict[str, Row] = {
             "basic.empty": lambda _: "Basic",
         }.items()
     },
-    # The contract is silent about it; JSON for who wants XML is harmless.
-    "accept.unsupported": Row(client1, statuses=(200, 406)),
+    "accept.unsupported": Row(client1),
     "accept.format_query": Row(client1),
 }
 
@@ -351,35 +419,232 @@ DOCUMENTS: dict[str, Row] = {
     "not_found.no_auth": Row(),
 }
 
-ROWS = USERS | AUTHENTICATION | MODELS | METRICS | TRAININGS | UPDATES | DOCUMENTS
+GROUPS: dict[str, Row] = {
+    "users.groups.empty": Row(newcomer),
+    "users.groups.one": Row(actor, a_group),
+    "groups.list.not_superuser": Row(client1),
+    **with_defaults("groups.create", Row(client1), "ok", "missing_name", "empty_name", "too_long"),
+    "groups.create.duplicate": Row(client1, after="groups.create.ok"),
+    **with_defaults("groups", Row(client1), "get.unknown", "get.not_int", "get.negative"),
+    **with_defaults(
+        "groups",
+        Row(outsider, a_group),
+        *("get.not_member", "put.not_member", "patch.not_member", "delete.not_member"),
+    ),
+    "groups.get.superuser_not_member": Row(superuser, a_group, statuses=(200,)),
+    "groups.patch.superuser_not_member": Row(superuser, new_group, statuses=(200,)),
+    "groups.delete.superuser_not_member": Row(superuser, new_group, statuses=(204,)),
+    "groups.get.member": Row(actor, a_group),
+    **with_defaults(
+        "groups",
+        Row(actor, new_group),
+        *("put.member.missing", "patch.member", "patch.member.empty", "delete.member"),
+    ),
+    "groups.get.deleted": Row(actor, lambda world: world.deleted_group()),
+}
 
-# Exchanges of endpoints, kinds of models and methods that are not there yet, as patterns of names.
-LATER = (
-    "groups.*",
-    "users.groups.*",
-    "preprocessing.*",
-    "models.create.with_preprocessing",
-    "models.create.garbage_preprocessing",
-    "models.create.inf_image_preprocessing",
-    "models.create.type_swag*",
-    "models.create.mean_*",
-    "models.create.json_charset",
-    "models.create.*swag*",
-    "models.metadata.swag",
-    "models.metadata.mean*",
-    "models.metadata.preprocessing",
-    "models.download.mean",
-    "models.delete.*",
-    "trainings.models.*",
-    "trainings.latest*",
-    "trainings.create.*daisy*",
-    "trainings.get.daisy",
-    "trainings.*swag*",
-    "trainings.*mean*",
-    "trainings.get.after_model_delete",
-    "local.upload.swag_round",
-    "metrics.*swag*",
-    "swag.*",
-    "inference.*",
-    "dummy.*",
+PREPROCESSING: dict[str, Row] = {
+    "models.create.with_preprocessing": with_preprocessing(SCRIPTED_PREPROCESSING),
+    "models.create.inf_image_preprocessing": with_preprocessing(IMAGE_PREPROCESSING),
+    "models.create.garbage_preprocessing": with_preprocessing(b"garbage"),
+    "models.metadata.preprocessing": Row(actor, preprocessed),
+    "preprocessing.get.ok": Row(actor, preprocessed),
+    "preprocessing.get.outsider": Row(outsider, preprocessed, statuses=(403,)),
+    "preprocessing.get.unknown": Row(actor, unknown),
+    "preprocessing.get.malformed": Row(actor),
+    "preprocessing.get.local": Row(client1, lambda world: world.half.local_model_of(world.client1)),
+    "preprocessing.upload.ok": new_preprocessing(actor, lambda world: world.new_model()),
+    "preprocessing.upload.again": new_preprocessing(actor, preprocessed),
+    "preprocessing.upload.not_owner": new_preprocessing(outsider, preprocessed),
+    "preprocessing.upload.missing_file": Row(actor, preprocessed),
+    "preprocessing.upload.unknown": new_preprocessing(actor, unknown),
+}
+
+KINDS: dict[str, Row] = {
+    **with_defaults(
+        "models.create", upload(), "type_swag", "type_swag_lower", "for_swag", "swag_untrained"
+    ),
+    **with_defaults(
+        "models.create",
+        Row(actor),
+        *("mean_json", "mean_json_input_shape", "mean_json_input_shape_str", "mean_none"),
+        *("mean_json_input_shape_strnums", "mean_form", "mean_models_string"),
+        *("mean_unknown_model", "mean_malformed_uuid", "mean_duplicate_models"),
+        "mean_missing_name",
+    ),
+    "models.create.mean_empty_models": Row(actor, statuses=(400,)),
+    "models.create.mean_other_owner": Row(outsider),
+    # JSON is JSON, whether its character set is named or not.
+    "models.create.json_charset": Row(actor, statuses=(201,)),
+    "models.metadata.swag": Row(actor, lambda world: world.swag_model),
+    "models.metadata.mean": Row(actor, lambda world: world.mean),
+    "models.metadata.mean_clone": Row(actor),
+    "models.download.mean": Row(
+        actor, lambda world: world.mean, better="<binary: the mean module>"
+    ),
+    "models.delete.not_owner": Row(outsider, a_model),
+    "models.delete.no_auth": Row(None, a_model),
+    "models.delete.ok": Row(actor, lambda world: world.new_model()),
+    "models.delete.again": Row(actor, lambda world: world.deleted_model()),
+    "models.delete.malformed": Row(actor),
+    "models.delete.with_training": Row(actor, lambda world: world.new_training().model_id),
+    "trainings.get.after_model_delete": Row(actor, lambda world: world.without_model().id),
+}
+
+METHODS: dict[str, Row] = {
+    "trainings.create.daisy": create_training(),
+    "trainings.create.daisy_string": create_training(),
+    "trainings.create.daisy_float": create_training(400),
+    "trainings.get.daisy": Row(actor, lambda world: world.daisy_chained.id),
+    "trainings.models.participant": Row(client1, lambda world: world.initial.id),
+    "trainings.models.malformed": Row(actor),
+    "trainings.models.participant_with_upload": Row(
+        client1, lambda world: world.half.id, statuses=(200,)
+    ),
+    "trainings.models.after_round": Row(actor, lambda world: world.aggregated.id),
+    "trainings.latest": Row(actor, lambda world: world.initial.id),
+    "trainings.latest.outsider": Row(outsider, lambda world: world.initial.id, statuses=(403,)),
+    "trainings.latest.unknown": Row(actor, unknown),
+    "trainings.latest.one_arrived": Row(actor, lambda world: world.half.id),
+    "trainings.latest.participant_with_upload": Row(
+        client1, lambda world: world.half.id, statuses=(200,)
+    ),
+    "trainings.create.mean_clone": Row(actor, model=lambda world: world.ensemble, statuses=(201,)),
+    "trainings.get.mean_clone": Row(actor),
+    "trainings.create.swag": Row(actor, model=lambda world: world.swag_model),
+    "trainings.create.swag_clone": Row(
+        actor, model=lambda world: world.swag_ongoing.model_id, statuses=(201,)
+    ),
+    "trainings.start.swag": Row(
+        actor,
+        lambda world: (
+            world.new_training(
+                model_id=accepted_model(world.actor, type="SWAG"), uncertainty_method="SWAG"
+            ).id
+        ),
+    ),
+    "trainings.get.swag_state": Row(actor, lambda world: world.swag_round.id, says=in_state("S")),
+    "trainings.get.swag_after": Row(actor, lambda world: world.swag_testing.id, says=in_state("O")),
+    # One of two tests is not all.
+    "trainings.get.swag_after_first_metric": Row(
+        actor,
+        lambda world: world.swag_testing.id,
+        after="metrics.create.swag_test.c1",
+        says=in_state("O"),
+    ),
+    "trainings.get.swag_completed": Row(
+        actor, lambda world: world.swag_completed.id, says=in_state("C")
+    ),
+}
+
+MOMENTS: dict[str, Row] = {
+    "local.upload.swag_round": update(client1, lambda world: world.swag_ongoing.model_id),
+    "swag.upload.wrong_state": moments(client1, lambda world: world.swag_ongoing.model_id),
+    "swag.upload.wrong_state_ongoing": moments(client1, lambda world: world.swag_ongoing.model_id),
+    **with_defaults(
+        "swag.upload",
+        moments(client1, lambda world: world.swag_round.model_id),
+        *("wrong_round", "missing_field", "missing_file"),
+    ),
+    "swag.upload.non_participant": moments(outsider, lambda world: world.swag_round.model_id, 403),
+    "swag.upload.unknown_model": moments(client1, unknown),
+    "swag.upload.no_training": moments(actor, lambda world: world.measured_model),
+    "swag.upload.ok.c1": moments(client1, lambda world: world.swag_round.model_id),
+    "swag.upload.ok.c2": moments(client2, lambda world: world.new_swag_half().model_id),
+    "metrics.list.swag": Row(
+        actor,
+        lambda world: world.swag_round.model_id,
+        after="swag.upload.ok.c1",
+        better=[],
+        absent="Moment",
+    ),
+    "metrics.create.swag_test.c1": Row(client1, lambda world: world.swag_testing.model_id),
+    "metrics.create.swag_test.c2": Row(client2, lambda world: world.swag_completed.model_id),
+}
+
+
+PREDICTIONS: dict[str, Row] = {
+    **with_defaults(
+        "inference",
+        predict(),
+        *("json.none", "json.none.return_json", "json.none.return_binary"),
+        *("json.bad_return_format", "json.no_model_id", "json.no_model_input", "json.bad_shape"),
+        *("json.bad_shape_more_dims", "json.one_dim", "json.ragged", "json.string_input"),
+        *("json.scalar", "json.invalid", "text_plain", "octet_stream", "urlencoded"),
+        *("get_not_allowed", "multipart.tensor", "multipart.no_file", "multipart.no_model"),
+        "multipart.text_field_json",
+    ),
+    "inference.json.no_auth": Row(),
+    "inference.json.none.outsider": predict(in_a_training, 403, caller=outsider),
+    "inference.json.unknown_model": predict(unknown),
+    "inference.json.model_without_training": predict(lambda world: world.measured_model, 200),
+    "inference.multipart.garbage": Row(actor, model=in_a_training),
+    **with_defaults(
+        "inference",
+        Row(actor, model=in_a_training, model_input=TENSOR_TEXT, better=CLASSES, statuses=(200,)),
+        *("json.b64_tensor", "multipart.text_field_b64_tensor"),
+    ),
+    "inference.image.multipart.noshape": predict(lambda world: world.image_model, file=PNG),
+    "inference.image.multipart.shape4": predict(
+        lambda world: world.image_model_with_shape, file=PNG
+    ),
+    "inference.image.json.b64": predict(lambda world: world.image_model),
+    "inference.image.pool.json_b64_png": predict(lambda world: world.pooling_model),
+    "inference.image.pool.multipart_b64_png": predict(
+        lambda world: world.pooling_model, file=base64.b64encode(PNG)
+    ),
+    "inference.image.pool.json_b64_tensor": Row(
+        actor, model=lambda world: world.pooling_model, model_input=TENSOR_TEXT
+    ),
+    "inference.image.preprocessing.png": predict(
+        lambda world: world.preprocessed_image_model, file=PNG
+    ),
+    "inference.image.preprocessing.tensor": predict(
+        lambda world: world.preprocessed_image_model, file=pickled(torch.zeros(1, 3, 20, 20))
+    ),
+    # Lists of numbers are tensors, for a preprocessing too.
+    "inference.image.preprocessing.json_list": predict(
+        lambda world: world.preprocessed_image_model, 200
+    ),
+    "inference.preprocessing.script.tensor": predict(preprocessed),
+    "inference.preprocessing.script.json_list": predict(preprocessed, 200),
+    "inference.mc_dropout.json": predict(lambda world: world.uncertain),
+    "inference.mc_dropout.binary": predict(lambda world: world.uncertain),
+    "inference.mc_dropout.softmax_option.json": predict(lambda world: world.softmaxed),
+    "inference.mc_dropout.n1.json": predict(lambda world: world.single_pass),
+    # Refused when the training is created; the model then is one without a training.
+    "inference.mc_dropout.bad_option": predict(
+        lambda world: world.refused_training("MC_DROPOUT", N=0), 200
+    ),
+    "inference.ensemble.on_global_model": predict(
+        lambda world: world.refused_training("ENSEMBLE"), 200
+    ),
+    "inference.ensemble.json": predict(lambda world: world.ensemble),
+    "inference.ensemble.binary": predict(lambda world: world.ensemble),
+    # There is no model with the name of nothing.
+    "inference.ensemble.clone": Row(actor, better={}),
+    "inference.mean_model.none.json": predict(lambda world: world.mean, 200),
+    "inference.swag.json.after_training": predict(lambda world: world.swag_completed.model_id),
+    "inference.swag.binary.after_training": predict(lambda world: world.swag_completed.model_id),
+    "inference.swag.untrained": predict(lambda world: world.swag_model),
+    "inference.local_model": predict(lambda world: world.aggregated_update, caller=client1),
+}
+
+ROWS = (
+    USERS
+    | AUTHENTICATION
+    | MODELS
+    | METRICS
+    | TRAININGS
+    | UPDATES
+    | DOCUMENTS
+    | GROUPS
+    | PREPROCESSING
+    | KINDS
+    | METHODS
+    | MOMENTS
+    | PREDICTIONS
 )
+
+# What only a server in debug mode answers.
+DEBUG_ROWS: dict[str, Row] = {"dummy.get": Row()}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.federations import Federation, MakeFederation, Person
+from tests.federations import Federation, MakeFederation, Person, training_order
 from tests.model_files import (
     Weights,
     assert_within_one_ulp,
@@ -88,6 +88,11 @@ def test_feddc_hands_local_models_on_and_aggregates_once_per_period(
     assert refused.status_code == 400
     assert refused.json()["detail"] == f"GlobalModel {foreign} not found."
 
+    # An answer may get lost: the same bytes for a round that is over are accepted once more, under
+    # the id they were sent to.
+    again = federation.upload(one, first_updates[one.id])
+    assert again.status_code == 201, again.text
+
     second_updates = [torchscript(drifted(tiny(), seed=20 + k)) for k in range(3)]
     for k, participant in enumerate(federation.participants):
         answer = federation.upload(
@@ -100,6 +105,10 @@ def test_feddc_hands_local_models_on_and_aggregates_once_per_period(
         assert answer.status_code == 201, answer.text
     for participant in federation.participants:
         federation.told(participant, "MODEL_TEST_ROUND")
+    repeated = federation.upload(
+        one, second_updates[0], round=1, sample_size=1, model_id=handed[one.id]
+    )
+    assert repeated.status_code == 201, repeated.text
     expected = federated_average([(k + 1, weights(u)) for k, u in enumerate(second_updates)])
     assert_within_one_ulp(federation.weights(), expected)
     for participant in federation.participants:
@@ -112,6 +121,58 @@ def local_models(federation: Federation) -> list[dict[str, str]]:
     answer = federation.actor.client.get(f"/api/trainings/{federation.training_id}/models/")
     assert answer.status_code == 200, answer.text
     return [model for model in answer.json() if "base_model" in model]
+
+
+def test_a_removed_participant_loses_the_model_that_was_handed_to_them(
+    make_federation: MakeFederation,
+):
+    federation = make_federation(
+        rounds=1, aggregation_method="FedDC", options={"daisy_chain_period": 2}
+    )
+    for k, participant in enumerate(federation.participants):
+        content = torchscript(drifted(tiny(), seed=k))
+        assert federation.upload(participant, content).status_code == 201
+    handed = handed_models(federation, 1)
+    owners = {m["id"]: m["owner"] for m in local_models(federation)}
+    gone = federation.participants[0]
+    before = gone.client.get(f"/api/models/{handed[gone.id]}/").status_code
+    answer = federation.actor.client.request(
+        "DELETE", f"/api/trainings/{federation.training_id}/clients/", json={"clients": [gone.id]}
+    )
+    assert answer.status_code == 200, answer.text
+    after = gone.client.get(f"/api/models/{handed[gone.id]}/").status_code
+    own = owners[handed[gone.id]] == gone.id
+    assert (before, after) == (200, 200 if own else 403)
+
+
+def test_a_model_is_trained_again_from_round_0_after_its_training_was_deleted(
+    make_federation: MakeFederation,
+):
+    federation = make_federation(rounds=2)
+    for k, participant in enumerate(federation.participants):
+        content = torchscript(drifted(tiny(), seed=k))
+        assert federation.upload(participant, content).status_code == 201
+    federation.wait_for_tests(1)
+    trained = federation.weights()
+    client = federation.actor.client
+    assert client.delete(f"/api/trainings/{federation.training_id}/").status_code == 200
+
+    answer = client.post(
+        "/api/trainings/",
+        json=training_order(federation.model_id, clients=[p.id for p in federation.participants]),
+    )
+    assert answer.status_code == 201, answer.text
+    federation.training_id = answer.json()["training_id"]
+    federation.model_id = str(federation.training()["model"])
+    metadata = client.get(f"/api/models/{federation.model_id}/metadata/").json()
+    assert metadata["round"] == 0
+    assert_within_one_ulp(federation.weights(), trained)
+    federation.start()
+    federation.wait_for_round(0)
+    for k, participant in enumerate(federation.participants):
+        content = torchscript(drifted(tiny(), seed=50 + k))
+        assert federation.upload(participant, content).status_code == 201
+    federation.wait_for_tests(1)
 
 
 def test_a_daisy_chain_period_belongs_to_feddc(make_federation: MakeFederation):

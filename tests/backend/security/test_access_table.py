@@ -303,14 +303,9 @@ def set_preprocessing(attempt: Attempt) -> Outcome:
     return attempt.send("POST", f"/api/models/{model_id}/preprocessing/", files=PREPROCESSING)
 
 
-@tries("GET /api/models/{model_id}/swag/first/", "global model")
+@tries("GET /api/models/{model_id}/swag/{moment}/", "global model")
 def get_first_moment(attempt: Attempt) -> Outcome:
     return attempt.send("GET", f"/api/models/{attempt.global_model()}/swag/first/")
-
-
-@tries("GET /api/models/{model_id}/swag/second/", "global model")
-def get_second_moment(attempt: Attempt) -> Outcome:
-    return attempt.send("GET", f"/api/models/{attempt.global_model()}/swag/second/")
 
 
 @tries("POST /api/models/{model_id}/", "update of a global model")

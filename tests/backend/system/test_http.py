@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from tests.federations import People, Person
+from tests.federations import People, Person, accepted_model
 from tests.servers import Server
 
 
@@ -102,3 +102,35 @@ def test_hostile_ids_are_a_4xx(person: Person, text: str) -> None:
         answer = person.client.get(url)
         assert 400 <= answer.status_code < 500, answer.text
         assert isinstance(answer.json()["detail"], str)
+
+
+def test_the_fields_of_a_form_may_not_fill_the_memory(person: Person) -> None:
+    large = "x" * 6_000_000
+    answer = person.client.post(
+        "/api/models/",
+        data={"name": large, "description": large, "type": large},
+        files={"model_file": ("model.pt", b"never looked at")},
+    )
+
+    assert answer.status_code == 413
+    assert "large" in answer.json()["detail"]
+
+
+def test_a_list_may_not_be_longer_than_the_database_takes(person: Person) -> None:
+    clients = ["00000000-0000-0000-0000-000000000000"] * 5_001
+    answer = person.client.put(f"/api/trainings/{person.id}/clients/", json={"clients": clients})
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == ["clients"]
+
+
+def test_three_thousand_metrics_at_once_are_kept(person: Person) -> None:
+    model_id = accepted_model(person)
+    names = [f"m{number}" for number in range(3_000)]
+    answer = person.client.post(
+        f"/api/models/{model_id}/metrics/",
+        json={"metric_names": names, "metric_values": [0.5] * len(names)},
+    )
+    assert answer.status_code == 201, answer.text
+    kept = person.client.get(f"/api/models/{model_id}/metrics/").json()
+    assert [metric["key"] for metric in kept] == names

@@ -1,0 +1,27 @@
+"""PostgreSQL refuses what is longer than its column; SQLite lets it pass."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import pytest
+from piccolo.columns import Varchar
+
+from backend.db.tables import GlobalModel, Notification, Round, Training
+from backend.notifications.outbox import NotificationType
+from backend.rounds.state import Phase, TrainingState
+from compute.contract import ModelFormat, UncertaintyMethod
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (Round.phase, Phase),
+        (Training.state, TrainingState),
+        (Training.uncertainty_method, UncertaintyMethod),
+        (GlobalModel.format, ModelFormat),
+        (Notification.type, NotificationType),
+    ],
+    ids=["phase", "state", "method", "format", "notification"],
+)
+def test_every_value_fits_its_column(column: Varchar, values: Iterable[StrEnum]) -> None:
+    assert max(len(value.value) for value in values) <= (column.length or 0)
