@@ -1,5 +1,6 @@
 """The API document: OpenAPI 3.1 from the schemas, with Swagger UI and ReDoc served by ourselves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,40 +78,35 @@ class FormField(msgspec.Struct, frozen=True):
     """One field of a form, for the document; what is accepted is decided where it is read."""
 
     name: str
-    kind: Literal["text", "integer", "file"] = "text"
+    kind: Literal["text", "integer", "file", "any"] = "text"
     required: bool = False
     repeated: bool = False
 
     def schema(self) -> Schema:
         """JSON schema of the field."""
-        match self.kind:
-            case "file":
-                return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-            case "integer":
-                return Schema(type=OpenAPIType.INTEGER)
-            case "text":
-                text = Schema(type=OpenAPIType.STRING)
-                return Schema(type=OpenAPIType.ARRAY, items=text) if self.repeated else text
+        single = {
+            "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+            "integer": Schema(type=OpenAPIType.INTEGER),
+            "text": Schema(type=OpenAPIType.STRING),
+            "any": Schema(),
+        }[self.kind]
+        return Schema(type=OpenAPIType.ARRAY, items=single) if self.repeated else single
 
 
-def form_operation(*fields: FormField, also_json: bool = False) -> type[Operation]:
+def form_operation(*fields: FormField, json_fields: Sequence[FormField] = ()) -> type[Operation]:
     """An operation class whose request body is this form, for handlers that read it as a stream.
 
     Args:
-        also_json: The same fields may come as a JSON object.
+        json_fields: Fields of the JSON object that is taken instead; none: no JSON is taken.
     """
-    schema = Schema(
-        type=OpenAPIType.OBJECT,
-        properties={field.name: field.schema() for field in fields},
-        required=[field.name for field in fields if field.required] or None,
-    )
     has_file = any(field.kind == "file" for field in fields)
-    media_types = (MULTIPART,) if has_file else (MULTIPART, URLENCODED)
-    if also_json:
-        media_types = ("application/json", *media_types)
-    body = RequestBody(
-        content={name: OpenAPIMediaType(schema=schema) for name in media_types}, required=True
+    content = dict.fromkeys(
+        (MULTIPART,) if has_file else (MULTIPART, URLENCODED),
+        OpenAPIMediaType(schema=_object_schema(fields)),
     )
+    if json_fields:
+        content["application/json"] = OpenAPIMediaType(schema=_object_schema(json_fields))
+    body = RequestBody(content=content, required=True)
 
     @dataclass
     class FormOperation(Operation):
@@ -120,6 +116,14 @@ def form_operation(*fields: FormField, also_json: bool = False) -> type[Operatio
             self.request_body = body
 
     return FormOperation
+
+
+def _object_schema(fields: Sequence[FormField]) -> Schema:
+    return Schema(
+        type=OpenAPIType.OBJECT,
+        properties={field.name: field.schema() for field in fields},
+        required=[field.name for field in fields if field.required] or None,
+    )
 
 
 def complete_document(document: OpenAPI) -> None:

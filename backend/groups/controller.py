@@ -17,8 +17,10 @@ Groups = NamedDependency[GroupService]
 
 LARGEST_ID = 2**31 - 1
 
-NamedGroup = form_operation(FormField("name", required=True), also_json=True)
-ChangedGroup = form_operation(FormField("name"), also_json=True)
+_REQUIRED_NAME = FormField("name", required=True)
+_NAME = FormField("name")
+NamedGroup = form_operation(_REQUIRED_NAME, json_fields=[_REQUIRED_NAME])
+ChangedGroup = form_operation(_NAME, json_fields=[_NAME])
 
 
 class GroupController(Controller):

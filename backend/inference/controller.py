@@ -15,6 +15,12 @@ PredictionInput = form_operation(
     FormField("model_input", kind="file", required=True),
     FormField("return_format"),
     FormField("seed", kind="integer"),
+    json_fields=(
+        FormField("model_id", required=True),
+        FormField("model_input", kind="any", required=True),
+        FormField("return_format"),
+        FormField("seed", kind="integer"),
+    ),
 )
 
 MEDIA_TYPES = {

@@ -16,6 +16,10 @@ from backend.security.authentication import CallerRequest
 MetricReport = form_operation(
     FormField("metric_names", repeated=True, required=True),
     FormField("metric_values", repeated=True, required=True),
+    json_fields=(
+        FormField("metric_names", repeated=True, required=True),
+        FormField("metric_values", kind="any", repeated=True, required=True),
+    ),
 )
 
 

@@ -34,6 +34,13 @@ ModelUpload = form_operation(
     FormField("input_shape", repeated=True),
     FormField("type"),
     FormField("round", kind="integer"),
+    json_fields=(
+        FormField("type", required=True),
+        FormField("name", required=True),
+        FormField("description", required=True),
+        FormField("models", repeated=True, required=True),
+        FormField("input_shape", kind="any"),
+    ),
 )
 UpdateUpload = form_operation(
     FormField("round", kind="integer", required=True),
