@@ -172,15 +172,19 @@ async def test_an_aggregator_killed_in_mid_round_gives_the_undisturbed_model(
     assert digests == {undisturbed.digest}
 
 
-async def test_a_released_aggregator_is_gone_and_made_anew_when_needed(
+async def test_a_released_aggregator_serves_the_next_training_and_one_too_many_is_ended(
     ray_gateway: RayGateway, blob_url: str, backend: CallbackServer
 ) -> None:
-    aggregator = spec(blob_url, backend.target, training_id=uuid.uuid4().hex)
-    first = await ray_gateway.aggregator_process_id(aggregator)
-    await ray_gateway.release(aggregator.training_id)
-    await until(lambda: not psutil.pid_exists(first))
-    assert await ray_gateway.aggregator_process_id(aggregator) != first
-    await ray_gateway.release(aggregator.training_id)
+    specs = [spec(blob_url, backend.target, training_id=uuid.uuid4().hex) for _ in range(3)]
+    processes = [await ray_gateway.aggregator_process_id(each) for each in specs]
+    assert len(set(processes)) == 3
+    for each in specs:
+        await ray_gateway.release(each.training_id)
+    await until(lambda: sum(psutil.pid_exists(process) for process in processes) == 1)
+    kept = next(process for process in processes if psutil.pid_exists(process))
+    following = spec(blob_url, backend.target, training_id=uuid.uuid4().hex)
+    assert await ray_gateway.aggregator_process_id(following) == kept
+    await ray_gateway.release(following.training_id)
 
 
 def run_program(program: str, blob_url: str) -> "subprocess.Popen[str]":
