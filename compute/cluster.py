@@ -32,6 +32,7 @@ class RayConfig:
         num_cpus: CPUs of our own cluster; None takes all.
         include_dashboard: Whether our own cluster has a dashboard (about 500 MiB of memory).
         dashboard_port: Preferred; another one is taken when it is busy.
+        aggregators: How many trainings keep an aggregator to themselves between updates.
         gpus_per_aggregator: Share of a GPU that an aggregator takes where the cluster has any.
         check_timeout_seconds: An upload that takes longer to check is rejected.
         check_memory_bytes: An upload that takes more memory to check is rejected.
@@ -47,6 +48,7 @@ class RayConfig:
     num_cpus: int | None = None
     include_dashboard: bool = True
     dashboard_port: int = 8265
+    aggregators: int = 8
     gpus_per_aggregator: float = 0.1
     check_timeout_seconds: float = 60.0
     check_memory_bytes: int = 8 * 1024**3

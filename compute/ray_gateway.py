@@ -384,17 +384,20 @@ class RayGateway:
         return unpacked(outcome)
 
     async def _aggregator(self, session: _Session, spec: AggregatorSpec) -> _Aggregator:
-        """The training's aggregator: its own, else a spare one, else a new one."""
+        """The training's aggregator: its own, else a spare one, a new one, or the idlest one.
+
+        Taking one from a training that waits for updates loses nothing but what was folded ahead:
+        `finish_round` folds it again.
+        """
         async with session.making:
-            aggregator = session.aggregators.get(spec.training_id)
+            aggregator = session.aggregators.pop(spec.training_id, None)
+            if aggregator is None and session.spare_aggregators:
+                aggregator = session.spare_aggregators.pop()
+            if aggregator is None and len(session.aggregators) >= self._config.aggregators:
+                aggregator = _taken_from_idlest(session.aggregators)
             if aggregator is None:
-                if session.spare_aggregators:
-                    aggregator = session.spare_aggregators.pop()
-                else:
-                    aggregator = await self._call(
-                        session, lambda: self._make_aggregator(session.gpus)
-                    )
-                session.aggregators[spec.training_id] = aggregator
+                aggregator = await self._call(session, lambda: self._make_aggregator(session.gpus))
+            session.aggregators[spec.training_id] = aggregator  # used most recently last
             return aggregator
 
     def _make_aggregator(self, gpus: float) -> _Aggregator:
@@ -537,6 +540,12 @@ class RayGateway:
             message = f"The compute cluster is not there: {self._detail}."
             raise ComputeUnavailable(message)
         return self._session
+
+
+def _taken_from_idlest(aggregators: dict[str, _Aggregator]) -> _Aggregator | None:
+    """The aggregator that was used least recently of those with nothing to do, if there is one."""
+    idle = next((key for key, each in aggregators.items() if not each.calls), None)
+    return None if idle is None else aggregators.pop(idle)
 
 
 def _first_line(error: BaseException) -> str:

@@ -187,6 +187,35 @@ async def test_a_released_aggregator_serves_the_next_training_and_one_too_many_i
     await ray_gateway.release(following.training_id)
 
 
+async def test_trainings_beyond_the_limit_share_aggregators_and_lose_nothing(
+    ray_gateway: RayGateway, store: BlobStore, blob_url: str, backend: CallbackServer
+) -> None:
+    base = stored(store, torchscript(tiny()))
+    updates = [update(store, seed, sample_size=seed + 1, scripted=True) for seed in range(3)]
+    specs = [spec(blob_url, backend.target, training_id=uuid.uuid4().hex) for _ in range(3)]
+    usual = ray_gateway._config
+    ray_gateway._config = replace(usual, aggregators=1)
+    try:
+        for accepted in updates[:2]:
+            for each in specs:  # each takes the aggregator from the one before
+                await ray_gateway.fold(each, 0, base.digest, accepted)
+        processes = {await ray_gateway.aggregator_process_id(each) for each in specs}
+        assert len(processes) == 1
+        order = FinishRound(round=0, base_key=base.digest, updates=updates)
+        for each in specs:
+            await ray_gateway.finish_round(each, order)
+    finally:
+        ray_gateway._config = usual
+        for each in specs:
+            await ray_gateway.release(each.training_id)
+
+    undisturbed = Aggregator(specs[0], store, torch.device("cpu")).finish_round(order)
+    assert isinstance(undisturbed, RoundAggregated)
+    reported = [each for each in backend.received if isinstance(each, RoundAggregated)]
+    assert [each.training_id for each in reported] == [each.training_id for each in specs]
+    assert {each.digest for each in reported} == {undisturbed.digest}
+
+
 def run_program(program: str, blob_url: str) -> "subprocess.Popen[str]":
     """A process with a gateway of its own, run from a folder that is not the project's."""
     prelude = """
