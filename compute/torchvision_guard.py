@@ -8,7 +8,7 @@ first lets the import through; the transforms, which are all we need, are plain 
 import importlib
 from types import ModuleType
 
-import torch
+from torch import library
 
 _DECLARATIONS = {
     "torchvision::nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -24,7 +24,7 @@ def import_torchvision() -> ModuleType:
         if "torchvision::" not in str(error):
             raise
     for name, signature in _DECLARATIONS.items():
-        torch.library.define(name, signature)
+        library.define(name, signature)
     return importlib.import_module("torchvision")
 
 
