@@ -50,6 +50,9 @@ class User(Table, tablename="starling_user"):
     token_hash = Varchar(length=64, unique=True, help_text="SHA-256 of the API token, hex")
     token_generation = Integer(default=0, help_text="goes into the token; raised to replace it")
     created_at = Timestamptz(default=TimestamptzNow())
+    last_seen_at = Timestamptz(
+        null=True, default=None, help_text="last request with their credentials, to the minute"
+    )
 
 
 class UsedInvitation(Table, tablename="used_invitation"):
@@ -110,6 +113,7 @@ class ModelVersion(Table, tablename="model_version"):
     digest = Varchar(length=64, index=True)
     size_bytes = BigInt()
     created_at = Timestamptz(default=TimestamptzNow())
+    kept = Boolean(default=True, help_text="false: its time to be kept is over, weights deleted")
 
 
 class Training(Table, tablename="training"):
@@ -126,6 +130,7 @@ class Training(Table, tablename="training"):
     options = JSON(default="{}", help_text="as the actor gave them")
     metric_names = JSON(default="[]")
     error = Text(null=True, default=None, help_text="why the state is E, for people")
+    paused_at = Timestamptz(null=True, default=None, help_text="null: not paused")
     created_at = Timestamptz(default=TimestamptzNow())
     last_update = Timestamptz(default=TimestamptzNow())
 
@@ -153,6 +158,17 @@ class Round(Table, tablename="round"):
     aggregated_at = Timestamptz(null=True, default=None)
     figures = JSON(null=True, default=None, help_text="RoundFigures of the aggregator")
     handed_on = JSON(default="{}", help_text="participant to local model, in daisy chaining")
+    cohort = JSON(
+        null=True, default=None, help_text="ids of who was drawn; null: every participant"
+    )
+    announced = Boolean(
+        default=True, help_text="false: the training is paused, nobody was told of this phase"
+    )
+    deadline_at = Timestamptz(null=True, default=None, help_text="of the present phase")
+    remaining_seconds = DoublePrecision(
+        null=True, default=None, help_text="until the deadline, while the training is paused"
+    )
+    extended = Boolean(default=False, help_text="the present phase was given its time again")
 
 
 class LocalModel(Table, tablename="local_model"):
@@ -218,6 +234,29 @@ class Notification(Table, tablename="notification"):
     last_error = Text(null=True, default=None)
 
 
+class AuditEvent(Table, tablename="audit_event"):
+    """What happened to a training; only ever appended to. Outlives the training."""
+
+    id = BigSerial(primary_key=True)
+    training = UUID(index=True, default=None)
+    at = Timestamptz(default=None)
+    kind = Varchar(length=32, help_text="an AuditKind")
+    who = UUID(null=True, default=None, help_text="the user who did it; null: the server")
+    round = Integer(null=True, default=None, help_text="the round it is about")
+    details = Text(default="{}", help_text="JSON, exactly as it was hashed")
+    digest = Varchar(length=64, help_text="SHA-256 over the previous event's digest and this event")
+
+
+class PartialUpload(Table, tablename="partial_upload"):
+    """A resumable upload; its bytes so far are a file in the data directory."""
+
+    id = UUID(primary_key=True, default=UUID4())
+    owner = ForeignKey(User, index=True, null=False)
+    size_bytes = BigInt(help_text="of the whole upload, as announced")
+    created_at = Timestamptz(default=TimestamptzNow())
+    expires_at = Timestamptz(index=True, default=None, help_text="swept afterwards")
+
+
 TABLES: tuple[type[Table], ...] = (
     User,
     UsedInvitation,
@@ -232,4 +271,6 @@ TABLES: tuple[type[Table], ...] = (
     LocalMoments,
     Metric,
     Notification,
+    AuditEvent,
+    PartialUpload,
 )
