@@ -40,7 +40,7 @@ from backend.openapi import (
 from backend.rounds.aggregation import Aggregation
 from backend.rounds.callbacks import take_callback
 from backend.rounds.coordinator import Coordinator
-from backend.rounds.reconciler import reconcile_forever
+from backend.rounds.reconciler import Reconciler
 from backend.security.authentication import AuthenticationMiddleware, Authenticator
 from backend.security.content_negotiation import require_json_accepted
 from backend.security.webhook_targets import WebhookPolicy
@@ -89,6 +89,7 @@ def create_app(
     coordinator = Coordinator(
         database=database, weights=weights, pusher=pusher, aggregation=aggregation
     )
+    reconciler = Reconciler(coordinator=coordinator, aggregation=aggregation, gateway=gateway)
     base_url = settings.http.base_url
     injected: dict[str, object] = {
         "database": database,
@@ -123,7 +124,7 @@ def create_app(
         tasks = [
             asyncio.create_task(_connect(gateway, on_compute_ready)),
             asyncio.create_task(pusher.run()),
-            asyncio.create_task(reconcile_forever(aggregation, gateway)),
+            asyncio.create_task(reconciler.run()),
         ]
         for task in tasks:
             task.add_done_callback(_log_failure)

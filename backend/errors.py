@@ -9,6 +9,7 @@ StarlingError
 ├── NotAllowed                403  somebody else's
 ├── NothingHere               404  the thing exists, the part asked for does not
 ├── Conflict                  409  collides with what was accepted before
+│   └── LateUpdate            409  the round is closed; says which one is open
 ├── NotAcceptable             406  the caller accepts no format that this address answers in
 ├── TooLarge                  413
 ├── WrongMediaType            415
@@ -112,6 +113,15 @@ class Conflict(StarlingError):
     """The request collides with what was accepted before."""
 
 
+class LateUpdate(Conflict):
+    """The round is closed; the answer names the one that the training is in."""
+
+    def __init__(self, detail: str, *, round: int, phase: str) -> None:
+        super().__init__(detail)
+        self.round = round
+        self.phase = phase
+
+
 class TooLarge(StarlingError):
     """The body is larger than the server takes."""
 
@@ -141,6 +151,7 @@ STATUS: dict[type[StarlingError], int] = {
     NotAllowed: HTTP_403_FORBIDDEN,
     NothingHere: HTTP_404_NOT_FOUND,
     Conflict: HTTP_409_CONFLICT,
+    LateUpdate: HTTP_409_CONFLICT,
     TooLarge: HTTP_413_REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTP_415_UNSUPPORTED_MEDIA_TYPE,
     NotAcceptable: HTTP_406_NOT_ACCEPTABLE,
@@ -185,9 +196,11 @@ PUBLIC_PREFIXES = ("/api/schema", "/api/dummy")
 AnyRequest = Request[object, object, State]
 
 
-def answer(status: int, detail: str, errors: FieldErrors | None = None) -> Response[object]:
+def answer(
+    status: int, detail: str, errors: FieldErrors | None = None, **more: object
+) -> Response[object]:
     """The JSON answer of an error."""
-    content: dict[str, object] = {"detail": detail}
+    content: dict[str, object] = {"detail": detail, **more}
     if errors:
         content["errors"] = errors
     return Response(content, status_code=status, headers=HEADERS.get(status, {}))
@@ -195,6 +208,8 @@ def answer(status: int, detail: str, errors: FieldErrors | None = None) -> Respo
 
 def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
     """The one place where an exception becomes an answer."""
+    if isinstance(error, LateUpdate):
+        return answer(STATUS[LateUpdate], error.detail, round=error.round, phase=error.phase)
     if isinstance(error, StarlingError):
         response = answer(STATUS[type(error)], error.detail, error.errors)
         if isinstance(error, TooManyAttempts):

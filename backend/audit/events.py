@@ -31,6 +31,7 @@ class AuditKind(StrEnum):
     TRAINING_ABORTED = "training_aborted"
     TRAINING_DELETED = "training_deleted"
     ROUND_OPENED = "round_opened"
+    COHORT_REDRAWN = "cohort_redrawn"
     ROUND_EXTENDED = "round_extended"
     ROUND_CLOSED = "round_closed"
     ROUND_AGGREGATED = "round_aggregated"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from backend.audit.events import AuditKind, record
 from backend.db.engine import Database
 from backend.db.tables import (
     GlobalModel,
@@ -114,7 +115,7 @@ class ModelService:
         if isinstance(found.model, LocalModel):
             dropped = await self._delete_local(found.model, found.training)
         else:
-            dropped = await self._delete_global(found.model, found.training)
+            dropped = await self._delete_global(found.model, found.training, caller)
         await self._weights.drop(dropped)
 
     async def _delete_local(self, model: LocalModel, training: Training | None) -> Sequence[str]:
@@ -125,7 +126,9 @@ class ModelService:
             await LocalModel.delete().where(LocalModel.id == model.id)
         return [model.digest]
 
-    async def _delete_global(self, model: GlobalModel, training: Training | None) -> Sequence[str]:
+    async def _delete_global(
+        self, model: GlobalModel, training: Training | None, caller: Caller
+    ) -> Sequence[str]:
         """The training goes with its model. Its row is locked first, as the coordinator does."""
         async with self._database.write_transaction():
             if training is not None:
@@ -146,6 +149,8 @@ class ModelService:
                     LocalModel.select(LocalModel.id).where(LocalModel.training.is_in(owned))
                 )
             )
+            if training is not None:
+                await record(AuditKind.TRAINING_DELETED, training.id, who=caller.id)
             await GlobalModel.delete().where(GlobalModel.id == model.id)
         others = (
             locked.preprocessing_digest,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 from backend.db.engine import Database
-from backend.db.tables import GlobalModel, ModelVersion, training_key
+from backend.db.tables import GlobalModel
 from backend.errors import InvalidRequest, RefusedUpload
 from backend.forms import Form
 from backend.models.access import UploadTarget
@@ -19,7 +19,9 @@ from backend.models.forms import (
 from backend.models.presentation import to_json
 from backend.models.records import insert_model, lock_model
 from backend.models.schemas import CreateMean
-from backend.rounds.coordinator import Coordinator, NewMoments, NewUpdate
+from backend.rounds.coordinator import Coordinator
+from backend.rounds.deliveries import NewMoments, NewUpdate
+from backend.rounds.records import base_key
 from backend.security.authentication import Caller
 from backend.weights import Weights
 from compute.contract import (
@@ -136,41 +138,42 @@ class ModelUploads:
         fields = read_update(form)
         await target.require_handed(caller, fields.round)
         staged = form.file("model_file")
-        # A round that does not exist yet has no base, and the coordinator says so.
-        if (base := await _base(training.model, fields.round)) is not None:
-            with refusing("model_file", "Invalid model file"):
-                await self._gateway.check_update(CheckUpdate(key=staged.key, base_key=base))
-        await self._coordinator.accept_update(
-            NewUpdate(
-                training_id=training.id,
-                owner=caller.id,
-                round=fields.round,
-                sample_size=fields.sample_size,
-                upload=staged,
-                metrics=fields.metrics,
-            )
+        update = NewUpdate(
+            training_id=training.id,
+            owner=caller.id,
+            round=fields.round,
+            sample_size=fields.sample_size,
+            upload=staged,
+            metrics=fields.metrics,
         )
+        if await self._coordinator.foresee_update(update):
+            return
+        base = await base_key(training.model, fields.round)
+        with refusing("model_file", "Invalid model file"):
+            await self._gateway.check_update(CheckUpdate(key=staged.key, base_key=base))
+        await self._coordinator.accept_update(update)
 
     async def add_moments(self, target: UploadTarget, form: Form, caller: Caller) -> None:
         """Take a participant's SWAG moments into the open SWAG round. Raises as `add_update`."""
         training = target.training
         fields = read_moments(form)
         first, second = form.file("first_moment_file"), form.file("second_moment_file")
-        if (base := await _base(training.model, fields.round)) is not None:
-            with refusing("first_moment_file", "Invalid moments"):
-                await self._gateway.check_moments(
-                    CheckMoments(first_key=first.key, second_key=second.key, base_key=base)
-                )
-        await self._coordinator.accept_moments(
-            NewMoments(
-                training_id=training.id,
-                owner=caller.id,
-                round=fields.round,
-                sample_size=fields.sample_size,
-                first=first,
-                second=second,
-            )
+        moments = NewMoments(
+            training_id=training.id,
+            owner=caller.id,
+            round=fields.round,
+            sample_size=fields.sample_size,
+            first=first,
+            second=second,
         )
+        if await self._coordinator.foresee_moments(moments):
+            return
+        base = await base_key(training.model, fields.round)
+        with refusing("first_moment_file", "Invalid moments"):
+            await self._gateway.check_moments(
+                CheckMoments(first_key=first.key, second_key=second.key, base_key=base)
+            )
+        await self._coordinator.accept_moments(moments)
 
     async def set_preprocessing(self, model: GlobalModel, form: Form) -> None:
         """Give a global model a preprocessing module, instead of the one it has.
@@ -200,11 +203,6 @@ def refusing(field: str, prefix: str) -> Iterator[None]:
     except Rejected as rejected:
         detail = f"{prefix}: {rejected.detail}"
         raise RefusedUpload(detail, errors={field: [detail]}) from rejected
-
-
-async def _base(model_id: UUID, index: int) -> str | None:
-    version = await ModelVersion.objects().get(ModelVersion.key == training_key(model_id, index))
-    return None if version is None else str(version.digest)
 
 
 async def _own_members(ids: Sequence[UUID], caller: Caller) -> list[GlobalModel]:

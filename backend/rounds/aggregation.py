@@ -5,8 +5,8 @@ import logging
 from collections.abc import Coroutine
 from uuid import UUID
 
-from backend.db.tables import LocalModel, LocalMoments, Round, Training
-from backend.rounds.records import base_key, current_round, options_of
+from backend.db.tables import LocalModel, Round, Training
+from backend.rounds.records import base_key, current_round, moments_of, options_of
 from backend.rounds.state import RUNNING, Phase
 from compute.contract import (
     AggregationOptions,
@@ -149,11 +149,6 @@ async def _finish_round(training: Training, round_row: Round) -> FinishRound:
 
 
 async def _finish_moments(training: Training, round_row: Round) -> FinishMoments:
-    rows = (
-        await LocalMoments.objects()
-        .where(LocalMoments.round_key == round_row.key)
-        .order_by(LocalMoments.id)
-    )
     return FinishMoments(
         round=round_row.index,
         base_key=await base_key(training.model, round_row.index + 1),
@@ -164,7 +159,7 @@ async def _finish_moments(training: Training, round_row: Round) -> FinishMoments
                 second_digest=row.second_digest,
                 sample_size=row.sample_size,
             )
-            for row in rows
+            for row in await moments_of(round_row.key)
         ],
     )
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from backend.db.tables import Round, Training
 from backend.notifications.outbox import NotificationType, enqueue
-from backend.rounds.records import handed_on, options_of
+from backend.rounds.records import deadline_of, handed_on, options_of
 from backend.rounds.state import Phase
 
 
@@ -39,7 +39,7 @@ async def _announce_collection(
     training: Training, round_row: Round, recipients: Collection[UUID]
 ) -> None:
     """Each is told the model to start from and upload to: in daisy chaining, one of their own."""
-    body: dict[str, object] = {"round": round_row.index, "global_model_uuid": training.model}
+    body = {"round": round_row.index, "global_model_uuid": training.model, **_deadline(round_row)}
     if training.aggregation_method == "FedProx":
         body["mu"] = options_of(training).mu
     handed = handed_on(round_row)
@@ -55,5 +55,14 @@ async def _announce_model(
     training: Training, kind: NotificationType, round_row: Round, recipients: Collection[UUID]
 ) -> None:
     """The aggregated model is the one after the round, so its number is one higher."""
-    body = {"round": round_row.index + 1, "global_model_uuid": training.model}
+    body = {
+        "round": round_row.index + 1,
+        "global_model_uuid": training.model,
+        **_deadline(round_row),
+    }
     await enqueue(kind, recipients, training.id, body)
+
+
+def _deadline(round_row: Round) -> dict[str, object]:
+    deadline = deadline_of(round_row)
+    return {} if deadline is None else {"deadline": deadline}

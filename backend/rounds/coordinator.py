@@ -8,12 +8,13 @@ may be asked for again: a repeated update, callback or start changes nothing.
 
 import asyncio
 import contextlib
-from collections.abc import Collection
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from collections.abc import AsyncIterator, Collection
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import msgspec
 
+from backend.audit.events import AuditKind, record
 from backend.db.bulk import insert_all
 from backend.db.engine import Database
 from backend.db.tables import (
@@ -30,65 +31,42 @@ from backend.errors import Conflict, InvalidRequest, NotFound, WrongState
 from backend.metrics.values import MetricValue, metric_rows
 from backend.notifications.outbox import NotificationType
 from backend.notifications.pusher import Pusher
-from backend.rounds import records
+from backend.rounds import records, transitions
 from backend.rounds.aggregation import Aggregation
-from backend.rounds.announcements import announce, announce_phase
-from backend.rounds.daisy_chain import hand_on
+from backend.rounds.announcements import announce
+from backend.rounds.deliveries import (
+    NewMoments,
+    NewUpdate,
+    are_repeated_moments,
+    collecting_moments_round,
+    collecting_round,
+    insert_moments,
+    insert_update,
+    is_repeated_update,
+)
 from backend.rounds.state import (
+    COLLECTING_PHASES,
     RUNNING,
-    OpenRound,
+    WAITING_PHASES,
+    AtDeadline,
     Phase,
     TrainingState,
-    all_tests_in,
-    all_updates_in,
+    at_deadline,
     phase_after_aggregation,
     phase_after_collection,
     phase_after_moments,
-    step_after,
+    quorum_of,
 )
+from backend.rounds.transitions import BY_ACTOR, DEADLINE, Effects
 from backend.weights import Weights
-from compute.blobs import Staged
 from compute.contract import Callback, MomentsAggregated, RoundAggregated, RoundFailed
 
-
-class NewUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked update on its way in."""
-
-    training_id: UUID
-    owner: UUID
-    round: int
-    sample_size: int
-    upload: Staged
-    metrics: list[MetricValue]
-
-
-class NewMoments(msgspec.Struct, frozen=True, kw_only=True):
-    """Checked SWAG moments on their way in; `round` is the model's, one above the round's index."""
-
-    training_id: UUID
-    owner: UUID
-    round: int
-    sample_size: int
-    first: Staged
-    second: Staged
+# What participants get beyond a deadline that passed while they could not deliver.
+GRACE_SECONDS = 60.0
 
 
 class _RepeatedError(Exception):
     """The same upload was recorded a moment ago; leaving by an error undoes the second one."""
-
-
-class Effects(msgspec.Struct):
-    """What follows from a decision once it is committed.
-
-    Attributes:
-        aggregate: A collection was closed: order its aggregation.
-        ended: The training needs no aggregator any more.
-        dropped: Blobs that may have lost their last reference.
-    """
-
-    aggregate: bool = False
-    ended: bool = False
-    dropped: list[str] = []
 
 
 class Coordinator:
@@ -102,15 +80,14 @@ class Coordinator:
         self._pusher = pusher
         self._aggregation = aggregation
 
-    async def start(self, training_id: UUID) -> None:
+    async def start(self, training_id: UUID, who: UUID) -> None:
         """Open round 0 and tell everybody.
 
         Raises:
             InvalidRequest: there is no participant, or the model is a mean of others.
             WrongState: it was started before.
         """
-        async with self._database.write_transaction():
-            training = await records.guard(training_id)
+        async with self._decision(training_id) as (training, _):
             if training.state != TrainingState.INITIAL:
                 raise WrongState(f"Training {training_id} is not in state INITIAL!")
             await _require_trainable(training.model)
@@ -118,9 +95,19 @@ class Coordinator:
             if not participants:
                 raise InvalidRequest("At least one participant must be registered!")
             await records.set_state(training_id, TrainingState.ONGOING)
+            await record(AuditKind.TRAINING_STARTED, training_id, who=who)
             await announce(training, NotificationType.TRAINING_START, participants)
-            await self._open_round(training, 0, participants, {})
-        self._follow(training_id, Effects())
+            await transitions.open_round(training, 0, {})
+
+    async def foresee_update(self, update: NewUpdate) -> bool:
+        """Whether exactly this update was accepted before, so that it need not be checked again.
+
+        Raises, as `accept_update` would, for an update that is not wanted.
+        """
+        if await is_repeated_update(update):
+            return True
+        await collecting_round(await _read(update.training_id), update.round, update.owner)
+        return False
 
     async def accept_update(self, update: NewUpdate) -> None:
         """Record an update whose file has been checked; the last expected one closes the round.
@@ -129,93 +116,79 @@ class Coordinator:
 
         Raises:
             NotAllowed: the sender is no participant.
-            Conflict: the sender delivered something else for this round.
-            WrongState: the round is not the one that collects updates.
+            Conflict: the sender delivered something else for this round, or was not drawn for it.
+            LateUpdate: the round is closed.
+            WrongState: the round was never open, or the training is not running.
         """
-        if await _is_repeated_update(update):
-            return
         with contextlib.suppress(_RepeatedError):
-            await self._record_update(update)
+            async with (
+                self._weights.recorded(update.upload),
+                self._decision(update.training_id) as (training, effects),
+            ):
+                await records.require_participant(training.id, update.owner)
+                if await is_repeated_update(update):
+                    raise _RepeatedError
+                round_row = await collecting_round(training, update.round, update.owner)
+                local_model = await insert_update(update, training, round_row)
+                await transitions.close_if_complete(training, round_row, effects)
+            aggregates = phase_after_collection(records.plan_of(training), update.round)
+            if (round_row.phase, aggregates) == (Phase.COLLECTING, Phase.AGGREGATING):
+                self._aggregation.fold_ahead(training, local_model)
 
-    async def _record_update(self, update: NewUpdate) -> None:
-        effects = Effects()
-        async with self._weights.recorded(update.upload), self._database.write_transaction():
-            training = await records.guard(update.training_id)
-            await records.require_participant(training.id, update.owner)
-            if await _is_repeated_update(update):
-                raise _RepeatedError
-            round_row = await _collecting(training, update.round)
-            local_model = _local_model(update, training, round_row)
-            await LocalModel.insert(local_model)
-            await insert_all(
-                Metric, metric_rows(local_model.id, update.owner, update.round, update.metrics)
-            )
-            await self._close_if_complete(training, round_row, effects)
-        aggregates = phase_after_collection(records.plan_of(training), update.round)
-        if (round_row.phase, aggregates) == (Phase.COLLECTING, Phase.AGGREGATING):
-            self._aggregation.fold_ahead(training, local_model)
-        self._follow(training.id, effects)
+    async def foresee_moments(self, moments: NewMoments) -> bool:
+        """As `foresee_update`."""
+        if await are_repeated_moments(moments):
+            return True
+        training = await _read(moments.training_id)
+        await collecting_moments_round(training, moments.round, moments.owner)
+        return False
 
     async def accept_moments(self, moments: NewMoments) -> None:
         """Record checked SWAG moments; the last expected ones close the SWAG round.
 
         Raises as `accept_update` does.
         """
-        if await _are_repeated_moments(moments):
-            return
         with contextlib.suppress(_RepeatedError):
-            await self._record_moments(moments)
-
-    async def _record_moments(self, moments: NewMoments) -> None:
-        effects = Effects()
-        async with (
-            self._weights.recorded(moments.first, moments.second),
-            self._database.write_transaction(),
-        ):
-            training = await records.guard(moments.training_id)
-            await records.require_participant(training.id, moments.owner)
-            if await _are_repeated_moments(moments):
-                raise _RepeatedError
-            round_row = await _collecting_moments(training, moments.round)
-            await LocalMoments.insert(
-                LocalMoments(
-                    id=uuid4(),
-                    key=_moments_key(moments),
-                    round_key=round_row.key,
-                    training=training.id,
-                    owner=moments.owner,
-                    first_digest=moments.first.digest,
-                    second_digest=moments.second.digest,
-                    sample_size=moments.sample_size,
-                )
-            )
-            await self._close_if_complete(training, round_row, effects)
-        self._follow(training.id, effects)
+            async with (
+                self._weights.recorded(moments.first, moments.second),
+                self._decision(moments.training_id) as (training, effects),
+            ):
+                await records.require_participant(training.id, moments.owner)
+                if await are_repeated_moments(moments):
+                    raise _RepeatedError
+                round_row = await collecting_moments_round(training, moments.round, moments.owner)
+                await insert_moments(moments, training, round_row)
+                await transitions.close_if_complete(training, round_row, effects)
 
     async def report_metrics(
         self, model: GlobalModel, reporter: UUID, values: list[MetricValue]
     ) -> None:
         """Record metrics of a global model; the last expected test ends a testing round."""
         training = await Training.objects().get(Training.model == model.id)
-        effects = Effects()
-        async with self._database.write_transaction():
-            if training is not None:
-                training = await records.guard(training.id)
-            current = await GlobalModel.objects().get(GlobalModel.id == model.id)
-            if current is None:
-                raise NotFound("Model", model.id)
-            await insert_all(Metric, metric_rows(model.id, reporter, current.round, values))
-            if training is not None and training.state in RUNNING:
-                await self._advance_if_tested(
-                    training, await records.current_round(training), effects
-                )
-        if training is not None:
-            self._follow(training.id, effects)
+        if training is None:
+            async with self._database.write_transaction():
+                await _insert_metrics(model.id, reporter, values)
+            return
+        async with self._decision(training.id) as (training, effects):
+            step = await _insert_metrics(model.id, reporter, values)
+            await record(
+                AuditKind.TEST_REPORTED,
+                training.id,
+                who=reporter,
+                round=training.round,
+                model_round=step,
+                metrics=[value.key for value in values],
+            )
+            if training.state in RUNNING:
+                round_row = await records.current_round(training)
+                await transitions.close_if_tested(training, round_row, effects)
 
-    async def register(self, training_id: UUID, users: Collection[UUID]) -> None:
-        """Make users participants; who joins a running training is told what is expected now."""
-        async with self._database.write_transaction():
-            training = await records.guard(training_id)
+    async def register(self, training_id: UUID, users: Collection[UUID], who: UUID) -> None:
+        """Make users participants; who joins a running training is told what is expected now.
+
+        Where rounds have cohorts, newcomers may be drawn from the next round on.
+        """
+        async with self._decision(training_id) as (training, _):
             present = set(await records.participants_of(training_id))
             new = [user for user in dict.fromkeys(users) if user not in present]
             if not new:
@@ -229,37 +202,126 @@ class Coordinator:
                     for user in new
                 ),
             )
+            await record(AuditKind.PARTICIPANTS_REGISTERED, training_id, who=who, users=new)
             if training.state in RUNNING:
                 await announce(training, NotificationType.TRAINING_START, new)
-                await announce_phase(training, await records.current_round(training), new)
-        self._follow(training_id, Effects())
+                round_row = await records.current_round(training)
+                await transitions.welcome(training, round_row, new)
 
-    async def remove(self, training_id: UUID, users: Collection[UUID]) -> None:
+    async def remove(self, training_id: UUID, users: Collection[UUID], who: UUID) -> None:
         """End the participation of users; a round that waited only for them goes on.
 
         What a removed participant delivered stays in the round.
         """
-        effects = Effects()
-        async with self._database.write_transaction():
-            training = await records.guard(training_id)
+        async with self._decision(training_id) as (training, effects):
             present = await records.participants_of(training_id)
             gone = [user for user in present if user in set(users)]
             if not gone:
                 return
-            await Participant.delete().where(
-                Participant.key.is_in([training_key(training_id, user) for user in gone])
-            )
-            await announce(training, NotificationType.CLIENT_REMOVED, gone)
+            reason = "left" if gone == [who] and who != training.actor else "removed by the actor"
+            await transitions.remove_participants(training, gone, reason, who=who)
             if training.state in RUNNING and len(gone) < len(present):
                 round_row = await records.current_round(training)
-                await self._close_if_complete(training, round_row, effects)
-                await self._advance_if_tested(training, round_row, effects)
-        self._follow(training_id, effects)
+                await transitions.close_if_complete(training, round_row, effects)
+                await transitions.close_if_tested(training, round_row, effects)
+                await transitions.redraw_if_deserted(training, round_row)
 
-    async def delete(self, training_id: UUID) -> None:
+    async def pause(self, training_id: UUID, who: UUID) -> None:
+        """Ask participants for nothing new and stop the clock; what they deliver is taken.
+
+        Pausing a paused training changes nothing. Raises `WrongState` unless it is running.
+        """
+        async with self._decision(training_id) as (training, _):
+            _require_running(training)
+            if records.is_paused(training):
+                return
+            now = datetime.now(UTC)
+            await Training.update({Training.paused_at: now}).where(Training.id == training_id)
+            round_row = await records.current_round(training)
+            if (deadline := records.deadline_of(round_row)) is not None:
+                remaining = max(0.0, (deadline - now).total_seconds())
+                await Round.update(
+                    {Round.deadline_at: None, Round.remaining_seconds: remaining}
+                ).where(Round.key == round_row.key)
+            await record(AuditKind.TRAINING_PAUSED, training_id, who=who)
+
+    async def resume(self, training_id: UUID, who: UUID) -> None:
+        """Go on where `pause` stopped. Raises `WrongState` unless it is running."""
+        async with self._decision(training_id) as (training, effects):
+            _require_running(training)
+            if not records.is_paused(training):
+                return
+            await training.update_self({Training.paused_at: None})
+            await record(AuditKind.TRAINING_RESUMED, training_id, who=who)
+            round_row = await records.current_round(training)
+            remaining: float | None = round_row.remaining_seconds
+            if remaining is not None:
+                deadline = datetime.now(UTC) + timedelta(seconds=remaining)
+                await Round.update(
+                    {Round.deadline_at: deadline, Round.remaining_seconds: None}
+                ).where(Round.key == round_row.key)
+            if not round_row.announced:
+                await transitions.enter(training, round_row, effects)
+
+    async def close_round(self, training_id: UUID, who: UUID) -> None:
+        """Wait for nobody else: aggregate what was delivered, or end the tests.
+
+        Raises:
+            WrongState: the training is not running.
+            Conflict: nothing can be closed now, or fewer delivered than the quorum.
+        """
+        async with self._decision(training_id) as (training, effects):
+            _require_running(training)
+            round_row = await records.current_round(training)
+            if round_row.phase == Phase.TESTING:
+                await transitions.close_tests(training, round_row, BY_ACTOR, effects, who=who)
+                return
+            if round_row.phase not in COLLECTING_PHASES:
+                raise Conflict(
+                    f"Round {round_row.index} is {round_row.phase}: it waits for no participant."
+                )
+            delivered, needed = await _progress(training, round_row)
+            least = needed if records.plan_of(training).quorum is not None else 1
+            if delivered < least:
+                raise Conflict(
+                    f"Round {round_row.index} has {delivered} of at least {least} deliveries; "
+                    "wait for more, or abort the training."
+                )
+            await transitions.close_collection(training, round_row, BY_ACTOR, effects, who=who)
+
+    async def abort(self, training_id: UUID, who: UUID) -> None:
+        """End a running training in state E, with the model as it is. Raises `WrongState`."""
+        async with self._decision(training_id) as (training, effects):
+            _require_running(training)
+            await transitions.fail(
+                training,
+                await records.current_round(training),
+                AuditKind.TRAINING_ABORTED,
+                "The actor aborted the training.",
+                effects,
+                who=who,
+            )
+
+    async def close_due(self) -> datetime | None:
+        """Handle every deadline that has passed; when the next one is, if there is any."""
+        for training_id, _ in await _deadlines(until=datetime.now(UTC)):
+            # Deleted since: there is nothing left to decide.
+            with contextlib.suppress(NotFound):
+                await self._handle_deadline(training_id)
+        return min((deadline for _, deadline in await _deadlines()), default=None)
+
+    async def grant_grace(self) -> None:
+        """Give deadlines that are over, or nearly, some time: nobody could deliver until now."""
+        until = datetime.now(UTC) + timedelta(seconds=GRACE_SECONDS)
+        for training_id, _ in await _deadlines(until=until):
+            with contextlib.suppress(NotFound):
+                async with self._decision(training_id) as (training, _):
+                    if (round_row := await _due_round(training, until)) is not None:
+                        await transitions.postpone(training, round_row, GRACE_SECONDS)
+
+    async def delete(self, training_id: UUID, who: UUID) -> None:
         """Remove a training in any state; participants of a running one are told."""
-        async with self._database.write_transaction():
-            training = await records.guard(training_id)
+        async with self._decision(training_id) as (training, effects):
             if training.state in RUNNING:
                 await announce(
                     training,
@@ -273,10 +335,11 @@ class Coordinator:
                     LocalModel.select(LocalModel.id).where(LocalModel.training == training_id)
                 )
             )
+            await record(AuditKind.TRAINING_DELETED, training_id, who=who)
             await Training.delete().where(Training.id == training_id)
-        dropped = [row.digest for row in updates]
-        dropped += [digest for row in moments for digest in (row.first_digest, row.second_digest)]
-        self._follow(training_id, Effects(ended=True, dropped=dropped))
+            effects.dropped += [row.digest for row in updates]
+            effects.dropped += [d for row in moments for d in (row.first_digest, row.second_digest)]
+            effects.ended = True
 
     async def apply(self, callback: Callback) -> None:
         """Take what the aggregator reports; a repeat changes nothing.
@@ -286,10 +349,8 @@ class Coordinator:
             InvalidRequest: a reported blob is not in the store; aggregate again.
         """
         training_id = UUID(callback.training_id)
-        effects = Effects()
         await self._require_blobs(callback)
-        async with self._database.write_transaction():
-            training = await records.guard(training_id)
+        async with self._decision(training_id) as (training, effects):
             round_row = await Round.objects().get(
                 Round.key == training_key(training_id, callback.round)
             )
@@ -297,164 +358,55 @@ class Coordinator:
                 raise NotFound("Round", callback.round)
             match callback:
                 case RoundAggregated():
-                    await self._apply_round(training, round_row, callback, effects)
+                    await _apply_round(training, round_row, callback, effects)
                 case MomentsAggregated():
-                    await self._apply_moments(training, round_row, callback, effects)
+                    await _apply_moments(training, round_row, callback, effects)
                 case RoundFailed():
-                    await self._apply_failure(training, round_row, callback, effects)
-        self._follow(training_id, effects)
+                    await _apply_failure(training, round_row, callback, effects)
 
-    async def _close_if_complete(
-        self, training: Training, round_row: Round, effects: Effects
-    ) -> None:
-        """Close a collection when nobody is missing; exactly one caller does."""
-        if round_row.phase not in (Phase.COLLECTING, Phase.COLLECTING_MOMENTS):
-            return
-        participants = await records.participants_of(training.id)
-        if not all_updates_in(set(participants), await records.delivered_by(round_row)):
-            return
-        if round_row.phase == Phase.COLLECTING_MOMENTS:
-            effects.aggregate = await records.move(round_row, Phase.AGGREGATING_MOMENTS)
-            return
-        phase = phase_after_collection(records.plan_of(training), round_row.index)
-        if not await records.move(round_row, phase):
-            return
-        if phase == Phase.AGGREGATING:
-            effects.aggregate = True
-        else:
-            await self._hand_on(training, round_row, participants, effects)
+    @contextlib.asynccontextmanager
+    async def _decision(self, training_id: UUID) -> AsyncIterator[tuple[Training, Effects]]:
+        """A write transaction that holds the training's row; what follows is done after it.
 
-    async def _hand_on(
-        self, training: Training, round_row: Round, participants: list[UUID], effects: Effects
-    ) -> None:
-        """Open the next round of a daisy chain, in which everybody continues another's model."""
-        index = round_row.index
-        model = await GlobalModel.objects().get(GlobalModel.id == training.model)
-        if model is None:
-            raise NotFound("Model", training.model)
-        await records.add_version(model.id, index + 1, model.digest, model.size_bytes)
-        delivered = await LocalModel.select(LocalModel.id).where(
-            LocalModel.round_key == round_row.key
-        )
-        options = records.options_of(training)
-        handed = hand_on(
-            participants, [row["id"] for row in delivered], f"{options.seed}:{training.id}:{index}"
-        )
-        if options.delete_local_models_after_aggregation and index > 0:
-            effects.dropped += await records.forget_updates(training.id, [index - 1])
-        await self._open_round(training, index + 1, participants, handed)
+        Raises `NotFound` when there is no such training (any more).
+        """
+        effects = Effects()
+        async with self._database.write_transaction():
+            yield await records.guard(training_id), effects
+        # After the commit: a task made inside the transaction would write to it.
+        self._pusher.wake()
+        if effects.aggregate:
+            self._aggregation.finish(training_id)
+        if effects.dropped:
+            self._aggregation.spawn(self._weights.drop(effects.dropped))
+        if effects.ended:
+            self._aggregation.release(training_id)
 
-    async def _apply_round(
-        self, training: Training, round_row: Round, callback: RoundAggregated, effects: Effects
-    ) -> None:
-        if round_row.phase != Phase.AGGREGATING:
-            return
-        plan, index = records.plan_of(training), callback.round
-        await records.move(round_row, phase_after_aggregation(plan, index))
-        await Round.update(
-            {
-                Round.figures: msgspec.json.encode(callback.figures).decode(),
-                Round.aggregated_at: datetime.now(UTC),
-            }
-        ).where(Round.key == round_row.key)
-        await records.add_version(training.model, index + 1, callback.digest, callback.size_bytes)
-        if records.options_of(training).delete_local_models_after_aggregation:
-            # In a daisy chain, the models that were handed on last are of the round before.
-            rounds = [index, index - 1] if index > 0 else [index]
-            effects.dropped += await records.forget_updates(training.id, rounds)
-        await self._enter(training, round_row, effects)
-
-    async def _apply_moments(
-        self, training: Training, round_row: Round, callback: MomentsAggregated, effects: Effects
-    ) -> None:
-        if round_row.phase != Phase.AGGREGATING_MOMENTS:
-            return
-        await records.move(
-            round_row, phase_after_moments(records.plan_of(training), callback.round)
-        )
-        model = await GlobalModel.objects().get(GlobalModel.id == training.model)
-        if model is not None:
-            superseded = (model.swag_first_digest, model.swag_second_digest)
-            effects.dropped += [digest for digest in superseded if digest]
-        await GlobalModel.update(
-            {
-                GlobalModel.swag_first_digest: callback.first_digest,
-                GlobalModel.swag_second_digest: callback.second_digest,
-            }
-        ).where(GlobalModel.id == training.model)
-        if records.options_of(training).delete_local_models_after_aggregation:
-            effects.dropped += await records.forget_moments(round_row.key)
-        await self._enter(training, round_row, effects)
-
-    async def _apply_failure(
-        self, training: Training, round_row: Round, callback: RoundFailed, effects: Effects
-    ) -> None:
-        """End the training in state E; who waits for the next round is told that none comes."""
-        if round_row.phase not in (Phase.AGGREGATING, Phase.AGGREGATING_MOMENTS):
-            return
-        await records.move(round_row, Phase.CLOSED)
-        await records.set_state(
-            round_row.training,
-            TrainingState.ERROR,
-            f"Round {callback.round} could not be aggregated: {callback.reason}",
-        )
-        participants = await records.participants_of(training.id)
-        await announce(
-            training, NotificationType.TRAINING_FINISHED, [*participants, training.actor]
-        )
-        effects.ended = True
-
-    async def _enter(self, training: Training, round_row: Round, effects: Effects) -> None:
-        """Go on in the phase that the round was just moved to."""
-        participants = await records.participants_of(training.id)
-        if round_row.phase == Phase.CLOSED:
-            await self._go_on(training, round_row, participants, effects)
-            return
-        await announce_phase(training, round_row, participants)
-        await self._advance_if_tested(training, round_row, effects)
-
-    async def _advance_if_tested(
-        self, training: Training, round_row: Round, effects: Effects
-    ) -> None:
-        """Close a testing round when every test is in."""
-        if round_row.phase != Phase.TESTING:
-            return
-        participants = await records.participants_of(training.id)
-        tested = await records.tested_by(training.model, round_row.index + 1)
-        if all_tests_in(set(participants), tested) and await records.move(round_row, Phase.CLOSED):
-            await self._go_on(training, round_row, participants, effects)
-
-    async def _go_on(
-        self, training: Training, round_row: Round, participants: list[UUID], effects: Effects
-    ) -> None:
-        """Open the next round, or complete the training."""
-        step = step_after(records.plan_of(training), round_row.index)
-        if isinstance(step, OpenRound):
-            await self._open_round(training, step.index, participants, {})
-            return
-        await records.set_state(training.id, TrainingState.COMPLETED)
-        await announce(
-            training, NotificationType.TRAINING_FINISHED, [*participants, training.actor]
-        )
-        effects.ended = True
-
-    async def _open_round(
-        self,
-        training: Training,
-        index: int,
-        participants: list[UUID],
-        handed: dict[UUID, UUID],
-    ) -> None:
-        await Training.update({Training.round: index}).where(Training.id == training.id)
-        row = Round(
-            key=training_key(training.id, index),
-            training=training.id,
-            index=index,
-            phase=Phase.COLLECTING.value,
-            handed_on=msgspec.json.encode(handed).decode(),
-        )
-        await Round.insert(row)
-        await announce_phase(training, row, participants)
+    async def _handle_deadline(self, training_id: UUID) -> None:
+        async with self._decision(training_id) as (training, effects):
+            round_row = await _due_round(training, datetime.now(UTC))
+            if round_row is None:
+                return
+            if round_row.phase == Phase.TESTING:
+                await transitions.close_tests(training, round_row, DEADLINE, effects)
+                return
+            delivered, needed = await _progress(training, round_row)
+            match at_deadline(delivered=delivered, needed=needed, extended=round_row.extended):
+                case AtDeadline.CLOSE:
+                    await transitions.close_collection(training, round_row, DEADLINE, effects)
+                case AtDeadline.EXTEND:
+                    await transitions.extend(
+                        training, round_row, delivered=delivered, needed=needed
+                    )
+                case AtDeadline.GIVE_UP:
+                    await transitions.fail(
+                        training,
+                        round_row,
+                        AuditKind.TRAINING_FAILED,
+                        f"Round {round_row.index} was given up: {delivered} of at least {needed} "
+                        "participants delivered before the deadline, which had been extended once.",
+                        effects,
+                    )
 
     async def _require_blobs(self, callback: Callback) -> None:
         digests: tuple[str, ...] = ()
@@ -466,101 +418,160 @@ class Coordinator:
             if not await asyncio.to_thread(self._weights.blobs.exists, digest):
                 raise InvalidRequest(f"There is no blob {digest}.")
 
-    def _follow(self, training_id: UUID, effects: Effects) -> None:
-        """Set going what follows from a decision.
 
-        Constraints: MUST be called after its transaction: a task made inside would write to it.
-        """
-        self._pusher.wake()
-        if effects.aggregate:
-            self._aggregation.finish(training_id)
-        if effects.dropped:
-            self._aggregation.spawn(self._weights.drop(effects.dropped))
-        if effects.ended:
-            self._aggregation.release(training_id)
+async def _apply_round(
+    training: Training, round_row: Round, callback: RoundAggregated, effects: Effects
+) -> None:
+    if round_row.phase != Phase.AGGREGATING:
+        return
+    index = callback.round
+    await records.move(round_row, phase_after_aggregation(records.plan_of(training), index))
+    await Round.update(
+        {
+            Round.figures: msgspec.json.encode(callback.figures).decode(),
+            Round.aggregated_at: datetime.now(UTC),
+        }
+    ).where(Round.key == round_row.key)
+    await _record_aggregation(training, round_row, callback)
+    await transitions.add_version(
+        training, index + 1, callback.digest, callback.size_bytes, effects
+    )
+    await transitions.forget_updates(training, index, effects)
+    await transitions.enter(training, round_row, effects)
 
 
-def _local_model(update: NewUpdate, training: Training, round_row: Round) -> LocalModel:
-    return LocalModel(
-        id=uuid4(),
-        key=_update_key(update),
-        round_key=round_row.key,
-        training=training.id,
-        base_model=training.model,
-        round=update.round,
-        owner=update.owner,
-        digest=update.upload.digest,
-        size_bytes=update.upload.size_bytes,
-        sample_size=update.sample_size,
+async def _record_aggregation(
+    training: Training, round_row: Round, callback: RoundAggregated
+) -> None:
+    rows = await LocalModel.objects().where(LocalModel.round_key == round_row.key)
+    updates = {str(row.id): row for row in rows}
+    await record(
+        AuditKind.ROUND_AGGREGATED,
+        training.id,
+        round=round_row.index,
+        base_digest=await records.base_key(training.model, round_row.index),
+        strategy=training.aggregation_method,
+        accumulate=records.options_of(training).accumulate,
+        device=callback.figures.device,
+        updates=[
+            {
+                "update": update_id,
+                "owner": updates[update_id].owner,
+                "digest": updates[update_id].digest,
+                "sample_size": updates[update_id].sample_size,
+            }
+            for update_id in callback.figures.fold_order
+        ],
+        digest=callback.digest,
+        size_bytes=callback.size_bytes,
     )
 
 
-def _update_key(update: NewUpdate) -> str:
-    return training_key(update.training_id, update.round, update.owner)
+async def _apply_moments(
+    training: Training, round_row: Round, callback: MomentsAggregated, effects: Effects
+) -> None:
+    if round_row.phase != Phase.AGGREGATING_MOMENTS:
+        return
+    index = callback.round
+    await records.move(round_row, phase_after_moments(records.plan_of(training), index))
+    model = await GlobalModel.objects().get(GlobalModel.id == training.model)
+    if model is not None:
+        superseded = (model.swag_first_digest, model.swag_second_digest)
+        effects.dropped += [digest for digest in superseded if digest]
+    await GlobalModel.update(
+        {
+            GlobalModel.swag_first_digest: callback.first_digest,
+            GlobalModel.swag_second_digest: callback.second_digest,
+        }
+    ).where(GlobalModel.id == training.model)
+    rows = await records.moments_of(round_row.key)
+    await record(
+        AuditKind.MOMENTS_AGGREGATED,
+        training.id,
+        round=index,
+        base_digest=await records.base_key(training.model, index + 1),
+        moments=[
+            {
+                "moments": row.id,
+                "owner": row.owner,
+                "first_digest": row.first_digest,
+                "second_digest": row.second_digest,
+                "sample_size": row.sample_size,
+            }
+            for row in rows
+        ],
+        first_digest=callback.first_digest,
+        second_digest=callback.second_digest,
+    )
+    await transitions.forget_moments(training, index, effects)
+    await transitions.enter(training, round_row, effects)
 
 
-def _moments_key(moments: NewMoments) -> str:
-    return training_key(moments.training_id, moments.round, moments.owner)
+async def _apply_failure(
+    training: Training, round_row: Round, callback: RoundFailed, effects: Effects
+) -> None:
+    if round_row.phase not in (Phase.AGGREGATING, Phase.AGGREGATING_MOMENTS):
+        return
+    await transitions.fail(
+        training,
+        round_row,
+        AuditKind.TRAINING_FAILED,
+        f"Round {callback.round} could not be aggregated: {callback.reason}",
+        effects,
+    )
 
 
-async def _is_repeated_update(update: NewUpdate) -> bool:
-    """Whether exactly this update was accepted before. Raises `Conflict` for another one."""
-    accepted = await LocalModel.objects().get(LocalModel.key == _update_key(update))
-    if accepted is None:
-        return False
-    if (accepted.digest, accepted.sample_size) != (update.upload.digest, update.sample_size):
-        raise Conflict(
-            f"You delivered another update for round {update.round} of training "
-            f"{update.training_id} already."
-        )
-    return True
+async def _insert_metrics(model_id: UUID, reporter: UUID, values: list[MetricValue]) -> int:
+    """Record metrics of the model as it is now; its round. Raises `NotFound`."""
+    current = await GlobalModel.objects().get(GlobalModel.id == model_id)
+    if current is None:
+        raise NotFound("Model", model_id)
+    await insert_all(Metric, metric_rows(model_id, reporter, current.round, values))
+    return int(current.round)
 
 
-async def _are_repeated_moments(moments: NewMoments) -> bool:
-    """Whether exactly these moments were accepted before. Raises `Conflict` for others."""
-    row = await LocalMoments.objects().get(LocalMoments.key == _moments_key(moments))
-    if row is None:
-        return False
-    accepted = (row.first_digest, row.second_digest, row.sample_size)
-    if accepted != (moments.first.digest, moments.second.digest, moments.sample_size):
-        raise Conflict(
-            f"You delivered other moments for round {moments.round} of training "
-            f"{moments.training_id} already."
-        )
-    return True
+async def _progress(training: Training, round_row: Round) -> tuple[int, int]:
+    """How many delivered what a round collects, and how many are enough at the deadline."""
+    participants = await records.participants_of(training.id)
+    expected = records.expected_of(round_row, participants)
+    delivered = await records.delivered_by(round_row)
+    return len(delivered), quorum_of(records.plan_of(training).quorum, len(expected))
 
 
-async def _collecting(training: Training, index: int) -> Round:
-    """The round, if it collects updates now. Raises `WrongState`."""
+async def _deadlines(until: datetime | None = None) -> list[tuple[UUID, datetime]]:
+    """Training and deadline of open rounds that have one, up to a moment."""
+    query = Round.select(Round.training, Round.deadline_at).where(
+        Round.phase.is_in([phase.value for phase in WAITING_PHASES])
+        & Round.deadline_at.is_not_null()
+    )
+    if until is not None:
+        query = query.where(Round.deadline_at <= until)
+    return [(row["training"], row["deadline_at"]) for row in await query]
+
+
+async def _due_round(training: Training, moment: datetime) -> Round | None:
+    """The training's round, if it waits for participants and its deadline is not after `moment`."""
     if training.state not in RUNNING:
-        raise WrongState(f"Training with ID {training.id} is in state {training.state}")
-    if training.round != index:
-        raise WrongState(
-            f"Training with ID {training.id} is not currently in round {index}, but in round "
-            f"{training.round}."
-        )
+        return None
     row = await records.current_round(training)
-    if row.phase != Phase.COLLECTING:
-        raise WrongState(
-            f"Training with ID {training.id} takes no updates for round {index} any more: "
-            f"the round is {row.phase}."
-        )
-    return row
+    waits = row.phase in WAITING_PHASES
+    deadline = records.deadline_of(row)
+    return row if waits and deadline is not None and deadline <= moment else None
 
 
-async def _collecting_moments(training: Training, model_round: int) -> Round:
-    """The round, if it collects SWAG moments now. Raises `WrongState`."""
-    if training.state != TrainingState.SWAG_ROUND:
-        raise WrongState(f"Training with ID {training.id} is in state {training.state}")
-    row = await records.current_round(training)
-    if row.index + 1 != model_round:
+async def _read(training_id: UUID) -> Training:
+    training = await Training.objects().get(Training.id == training_id)
+    if training is None:
+        raise NotFound("Training", training_id)
+    return training
+
+
+def _require_running(training: Training) -> None:
+    if training.state not in RUNNING:
         raise WrongState(
-            f"Training with ID {training.id} is not currently in round {model_round}, but in "
-            f"round {row.index + 1}."
+            f"Training {training.id} is in state {training.state}; only a running one can be "
+            "paused, resumed, aborted, or have its round closed."
         )
-    if row.phase != Phase.COLLECTING_MOMENTS:
-        raise WrongState(f"Training with ID {training.id} takes no moments any more.")
-    return row
 
 
 async def _require_trainable(model_id: UUID) -> None:

@@ -44,7 +44,13 @@ async def move(round_row: Round, after: Phase) -> bool:
     """Compare-and-swap of a round's phase and the state that shows it; whether this call did it."""
     before = Phase(round_row.phase)
     require_transition(before, after)
-    values: dict[Column | str, object] = {Round.phase: after.value}
+    values: dict[Column | str, object] = {
+        Round.phase: after.value,
+        Round.announced: True,
+        Round.deadline_at: None,
+        Round.remaining_seconds: None,
+        Round.extended: False,
+    }
     if before == Phase.COLLECTING:
         values[Round.closed_at] = datetime.now(UTC)
     moved = (
@@ -57,6 +63,7 @@ async def move(round_row: Round, after: Phase) -> bool:
         await set_state(round_row.training, state)
     if moved:
         round_row.phase = after.value
+        round_row.extended = False
     return bool(moved)
 
 
@@ -93,6 +100,29 @@ async def require_participant(training_id: UUID, user: UUID) -> None:
         raise NotAllowed(f"You are not a participant of training {training_id}!")
 
 
+def expected_of(round_row: Round, participants: Collection[UUID]) -> list[UUID]:
+    """Who is waited for: of those who take part, all or the cohort, in order of registration."""
+    cohort = cohort_of(round_row)
+    return [user for user in participants if cohort is None or user in cohort]
+
+
+def cohort_of(round_row: Round) -> frozenset[UUID] | None:
+    """Who was drawn for the round; None: everybody."""
+    cohort: str | None = round_row.cohort  # Piccolo types a column as if it were never null
+    return None if cohort is None else frozenset(msgspec.json.decode(cohort, type=list[UUID]))
+
+
+def deadline_of(round_row: Round) -> datetime | None:
+    """When the present phase ends, if it does by itself."""
+    return round_row.deadline_at
+
+
+def is_paused(training: Training) -> bool:
+    """Whether participants are asked for nothing new."""
+    paused_at: datetime | None = training.paused_at
+    return paused_at is not None
+
+
 async def delivered_by(round_row: Round) -> set[UUID]:
     """Who delivered what the round collects now: updates or, in a SWAG round, moments."""
     if round_row.phase in MOMENT_PHASES:
@@ -104,6 +134,15 @@ async def delivered_by(round_row: Round) -> set[UUID]:
             LocalModel.round_key == round_row.key
         )
     return {row["owner"] for row in rows}
+
+
+async def moments_of(round_key: str) -> list[LocalMoments]:
+    """Accepted moments of a round, in the order in which they are averaged."""
+    return (
+        await LocalMoments.objects()
+        .where(LocalMoments.round_key == round_key)
+        .order_by(LocalMoments.id)
+    )
 
 
 async def tested_by(model_id: UUID, step: int) -> set[UUID]:
@@ -145,15 +184,32 @@ async def add_version(model_id: UUID, index: int, digest: str, size_bytes: int) 
     ).where(GlobalModel.id == model_id)
 
 
-async def forget_updates(training_id: UUID, rounds: Collection[int]) -> list[str]:
-    """Mark the weights of these rounds' updates as deleted; their digests."""
-    keys = [training_key(training_id, index) for index in rounds]
-    rows = (
+async def forget_updates(training_id: UUID, through_round: int) -> list[str]:
+    """Mark the weights of updates up to and of this round as deleted; their digests."""
+    updates = (
         await LocalModel.update({LocalModel.kept: False})
-        .where(LocalModel.round_key.is_in(keys) & LocalModel.kept.eq(True))
+        .where(
+            (LocalModel.training == training_id)
+            & (LocalModel.round <= through_round)
+            & LocalModel.kept.eq(True)
+        )
         .returning(LocalModel.digest)
     )
-    return [row["digest"] for row in rows]
+    return [row["digest"] for row in updates]
+
+
+async def forget_versions(model_id: UUID, before_round: int) -> tuple[list[int], list[str]]:
+    """Mark the weights of versions before a round as deleted; their rounds and digests."""
+    rows = (
+        await ModelVersion.update({ModelVersion.kept: False})
+        .where(
+            (ModelVersion.model == model_id)
+            & (ModelVersion.round < before_round)
+            & ModelVersion.kept.eq(True)
+        )
+        .returning(ModelVersion.round, ModelVersion.digest)
+    )
+    return [row["round"] for row in rows], [row["digest"] for row in rows]
 
 
 async def forget_moments(round_key: str) -> list[str]:
@@ -182,6 +238,7 @@ def plan_of(training: Training) -> Plan:
             options.daisy_chain_period if training.aggregation_method == "FedDC" else 1
         ),
         swag=training.uncertainty_method == "SWAG",
+        quorum=options.quorum,
     )
 
 

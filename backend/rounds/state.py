@@ -8,12 +8,18 @@ a SWAG round, else O) it has exactly one round that is not CLOSED:
                  ├─────────> TESTING ──> CLOSED
                  └─────────> COLLECTING_MOMENTS ──> AGGREGATING_MOMENTS ──> TESTING or CLOSED
 
+A training that is aborted or given up goes to ERROR, and its round from any phase to CLOSED.
+
 Constraints: a transition that is not in `TRANSITIONS` MUST NOT be written; each is written by
 compare-and-swap, so that exactly one of several callers makes it.
 """
 
+import math
+import random
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from fractions import Fraction
 from uuid import UUID
 
 import msgspec
@@ -48,6 +54,7 @@ TRANSITIONS: frozenset[tuple[Phase, Phase]] = frozenset(
         (Phase.AGGREGATING, Phase.TESTING),
         (Phase.AGGREGATING, Phase.CLOSED),
         (Phase.COLLECTING_MOMENTS, Phase.AGGREGATING_MOMENTS),
+        (Phase.COLLECTING_MOMENTS, Phase.CLOSED),
         (Phase.AGGREGATING_MOMENTS, Phase.TESTING),
         (Phase.AGGREGATING_MOMENTS, Phase.CLOSED),
         (Phase.TESTING, Phase.CLOSED),
@@ -57,6 +64,9 @@ TRANSITIONS: frozenset[tuple[Phase, Phase]] = frozenset(
 RUNNING: frozenset[TrainingState] = frozenset({TrainingState.ONGOING, TrainingState.SWAG_ROUND})
 
 MOMENT_PHASES: frozenset[Phase] = frozenset({Phase.COLLECTING_MOMENTS, Phase.AGGREGATING_MOMENTS})
+COLLECTING_PHASES: frozenset[Phase] = frozenset({Phase.COLLECTING, Phase.COLLECTING_MOMENTS})
+# Phases that wait for participants, and may have a deadline.
+WAITING_PHASES: frozenset[Phase] = COLLECTING_PHASES | {Phase.TESTING}
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -68,6 +78,8 @@ class Plan(msgspec.Struct, frozen=True):
         test_each_round: Test after every aggregation, not only after the last.
         daisy_chain_period: Rounds of local training behind one aggregation, >= 1.
         swag: After an aggregation, participants send SWAG moments.
+        quorum: How many of the cohort are enough at the deadline: a count >= 1 or a fraction < 1;
+            None: all of them.
     """
 
     rounds: int
@@ -75,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True):
     test_each_round: bool = True
     daisy_chain_period: int = 1
     swag: bool = False
+    quorum: int | float | None = None
 
 
 class OpenRound(msgspec.Struct, frozen=True):
@@ -127,6 +140,49 @@ def all_updates_in(expected: AbstractSet[UUID], delivered: AbstractSet[UUID]) ->
 def all_tests_in(expected: AbstractSet[UUID], reported: AbstractSet[UUID]) -> bool:
     """Whether a testing round is complete; one without participants is."""
     return expected <= reported
+
+
+class AtDeadline(Enum):
+    """What becomes of a collection at its deadline."""
+
+    CLOSE = auto()
+    EXTEND = auto()
+    GIVE_UP = auto()
+
+
+def quorum_of(quorum: float | None, expected: int) -> int:
+    """How many deliveries are enough at the deadline, of `expected` participants; at least one.
+
+    A count stands as it is, also above `expected`: it is the least that the actor aggregates.
+    """
+    if quorum is None:
+        return max(1, expected)
+    return quorum if isinstance(quorum, int) else _part_of(quorum, expected)
+
+
+def at_deadline(*, delivered: int, needed: int, extended: bool) -> AtDeadline:
+    """Close with a quorum; without, wait as long again, but only once."""
+    if delivered >= needed:
+        return AtDeadline.CLOSE
+    return AtDeadline.GIVE_UP if extended else AtDeadline.EXTEND
+
+
+def draw_cohort(participants: Collection[UUID], size: float, seed: str) -> list[UUID]:
+    """Who takes part in a round: a uniformly random sample without replacement, sorted.
+
+    Args:
+        size: A count, of which all are drawn when there are fewer; or a fraction < 1, rounded up.
+        seed: The same seed and participants, in any order, give the same cohort.
+    """
+    count = size if isinstance(size, int) else _part_of(size, len(participants))
+    everybody = sorted(participants)
+    drawn = random.Random(seed).sample(everybody, min(count, len(everybody)))  # noqa: S311 - fair, and reproducible on purpose
+    return sorted(drawn)
+
+
+def _part_of(fraction: float, total: int) -> int:
+    """The fraction of a whole, rounded up, at least 1; in decimals: 0.07 of 100 is 7, not 8."""
+    return max(1, math.ceil(Fraction(repr(fraction)) * total))
 
 
 def require_transition(before: Phase, after: Phase) -> None:

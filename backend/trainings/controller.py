@@ -10,6 +10,8 @@ from backend.trainings.schemas import (
     Clients,
     CreateTraining,
     Detail,
+    ParticipantJson,
+    RoundJson,
     TrainingCreated,
     TrainingJson,
     TrainingProgress,
@@ -63,6 +65,38 @@ class TrainingController(Controller):
         await training_service.start(training_id, request.user)
         return Detail("Training started!")
 
+    @post("/{training_id:str}/pause/", status_code=202)
+    async def pause(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> Detail:
+        """Ask participants for nothing new and stop the clock; what they deliver is taken."""
+        await training_service.pause(training_id, request.user)
+        return Detail("Training paused!")
+
+    @post("/{training_id:str}/resume/", status_code=202)
+    async def resume(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> Detail:
+        """Go on after a pause."""
+        await training_service.resume(training_id, request.user)
+        return Detail("Training resumed!")
+
+    @post("/{training_id:str}/close-round/", status_code=202)
+    async def close_round(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> Detail:
+        """Wait for nobody else in the open round: aggregate what is there, or end its tests."""
+        await training_service.close_round(training_id, request.user)
+        return Detail("Round closed!")
+
+    @post("/{training_id:str}/abort/", status_code=202)
+    async def abort(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> Detail:
+        """End a running training in state E, with the model as it is."""
+        await training_service.abort(training_id, request.user)
+        return Detail("Training aborted!")
+
     @put("/{training_id:str}/clients/", status_code=202)
     async def register(
         self,
@@ -86,6 +120,20 @@ class TrainingController(Controller):
         """End the participation of users."""
         await training_service.remove(training_id, data.clients, request.user)
         return Detail("Users removed from training participants!")
+
+    @get("/{training_id:str}/participants/")
+    async def participants(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> list[ParticipantJson]:
+        """Who takes part and what is awaited of them; a participant sees only themselves."""
+        return await training_service.participants(training_id, request.user)
+
+    @get("/{training_id:str}/rounds/")
+    async def rounds(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> list[RoundJson]:
+        """Every round so far, with the aggregator's figures for the actor."""
+        return await training_service.rounds(training_id, request.user)
 
     @get("/{training_id:str}/models/")
     async def models(

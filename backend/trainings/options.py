@@ -12,6 +12,13 @@ import msgspec
 
 from backend.errors import InvalidRequest
 
+# 1 is a count of one: a client that knows no difference between 1 and 1.0 must not mean all.
+CountOrFraction = (
+    Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | Annotated[float, msgspec.Meta(gt=0, lt=1)]
+)
+# Up to a year.
+Deadline = Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)]
+
 
 class UncertaintyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of the uncertainty method.
@@ -35,7 +42,18 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
         accumulate: dtype of the running sum.
         mu: Weight of FedProx's proximal term; sent to participants with the round.
         daisy_chain_period: FedDC's rounds of local training behind one aggregation.
-        seed: Of the permutations in daisy chaining.
+        seed: Of the permutations in daisy chaining and of the cohorts.
+        quorum: How many updates are enough at the deadline: a count, or a fraction of the cohort
+            below 1. By default all.
+        round_deadline_seconds: How long a round waits for updates, and then for SWAG moments.
+            Below the quorum it waits as long again, once. By default for ever.
+        test_deadline_seconds: How long a test is waited for. By default for ever.
+        cohort: How many participants are drawn for each round: a count, or a fraction of all below
+            1. By default all.
+        on_missed: What becomes of who misses a deadline: left out of that round, or removed.
+        keep_updates_rounds: For how many rounds updates are kept after their aggregation; overrides
+            `delete_local_models_after_aggregation`, which means none or for ever.
+        keep_versions: How many versions of the global model are kept; by default all.
         uncertainty: Options of the uncertainty method.
     """
 
@@ -46,7 +64,21 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
     mu: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.01
     daisy_chain_period: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
     seed: int = 0
+    quorum: CountOrFraction | None = None
+    round_deadline_seconds: Deadline | None = None
+    test_deadline_seconds: Deadline | None = None
+    cohort: CountOrFraction | None = None
+    on_missed: Literal["skip", "remove"] = "skip"
+    keep_updates_rounds: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    keep_versions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     uncertainty: UncertaintyOptions = UncertaintyOptions()
+
+    @property
+    def kept_rounds(self) -> int | None:
+        """For how many rounds aggregated updates are kept; None: for ever."""
+        if self.keep_updates_rounds is not None:
+            return self.keep_updates_rounds
+        return 0 if self.delete_local_models_after_aggregation else None
 
 
 KNOWN = tuple(field.name for field in msgspec.structs.fields(TrainingOptions))
@@ -63,6 +95,13 @@ def parse_options(given: Mapping[str, object]) -> TrainingOptions:
             raise InvalidRequest.field("options", f"{name} is unknown; did you mean {near[0]}?")
     known = {name: value for name, value in given.items() if name in KNOWN}
     try:
-        return msgspec.convert(known, TrainingOptions)
+        options = msgspec.convert(known, TrainingOptions)
     except msgspec.ValidationError as error:
         raise InvalidRequest.field("options", str(error).replace("$.", "")) from error
+    if options.cohort is not None and options.daisy_chain_period > 1:
+        raise InvalidRequest.field(
+            "options",
+            "cohort cannot go together with daisy_chain_period: every participant hands a model "
+            "on and continues another.",
+        )
+    return options

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from backend.text import Text
+from compute.contract import RoundFigures
 
 AggregationMethod = Literal["FedAvg", "FedDC", "FedProx"]
 UncertaintyMethod = Literal["NONE", "ENSEMBLE", "MC_DROPOUT", "SWAG"]
@@ -62,6 +63,7 @@ class TrainingJson(msgspec.Struct, kw_only=True):
     actor: UUID
     participants: list[UUID]
     error: str | None
+    paused: bool
 
 
 class TrainingProgress(TrainingJson, kw_only=True):
@@ -71,4 +73,47 @@ class TrainingProgress(TrainingJson, kw_only=True):
     local_models_expected: int
     round: int
     phase: str | None
+    deadline_at: datetime | None
     metric_names: list[str]
+
+
+class ParticipantJson(msgspec.Struct, kw_only=True):
+    """A participant of a training, and how they stand in its open round.
+
+    Attributes:
+        expected: The open round waits for something of theirs, or has it.
+        delivered: They delivered what the open round waits for.
+        unreachable: Their webhook does not take what it is sent; null while it does, and for who
+            has none.
+        last_seen_at: Last request with their credentials, to the minute.
+    """
+
+    id: UUID
+    username: str
+    registered_at: datetime
+    expected: bool
+    delivered: bool
+    last_seen_at: datetime | None
+
+
+class RoundJson(msgspec.Struct, kw_only=True):
+    """A round of a training.
+
+    Attributes:
+        deadline_at: Of the present phase; null: it waits for ever, or for nobody.
+        extended: The deadline was moved once, for there was no quorum.
+        cohort: Who was drawn; null: every participant.
+        delivered: Updates that were accepted.
+        figures: Of the aggregation, by update; null before it, and for participants.
+    """
+
+    index: int
+    phase: str
+    opened_at: datetime
+    closed_at: datetime | None
+    aggregated_at: datetime | None
+    deadline_at: datetime | None
+    extended: bool
+    cohort: list[UUID] | None
+    delivered: int
+    figures: RoundFigures | None

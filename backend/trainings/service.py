@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from backend.audit.events import AuditKind, record
 from backend.db.bulk import insert_all
 from backend.db.engine import Database
 from backend.db.tables import (
@@ -22,11 +23,15 @@ from backend.models.presentation import global_json, local_json
 from backend.models.records import insert_model, lock_model
 from backend.models.schemas import AnyModelJson
 from backend.rounds.coordinator import Coordinator
+from backend.rounds.records import deadline_of, expected_of, is_paused
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
 from backend.trainings.options import parse_options
+from backend.trainings.progress import board, course
 from backend.trainings.schemas import (
     CreateTraining,
+    ParticipantJson,
+    RoundJson,
     TrainingJson,
     TrainingProgress,
     UncertaintyMethod,
@@ -89,6 +94,18 @@ class TrainingService:
                     for c in order.clients
                 ),
             )
+            await record(
+                AuditKind.TRAINING_CREATED,
+                training_id,
+                who=caller.id,
+                model=model.id,
+                model_digest=model.digest,
+                aggregation_method=order.aggregation_method,
+                uncertainty_method=order.uncertainty_method,
+                target_num_updates=order.target_num_updates * options.daisy_chain_period,
+                options=order.options,
+                participants=order.clients,
+            )
         return training_id
 
     async def list_run(self, caller: Caller) -> list[TrainingJson]:
@@ -120,20 +137,38 @@ class TrainingService:
             LocalModel.round_key == training_key(training.id, index)
         )
         row = await Round.objects().get(Round.key == training_key(training.id, training.round))
+        expected = shown.participants if row is None else expected_of(row, shown.participants)
         return TrainingProgress(
             **msgspec.structs.asdict(shown),
             local_models_arrived=arrived,
-            local_models_expected=len(shown.participants),
+            local_models_expected=len(expected),
             round=training.round,
             phase=None if row is None else row.phase,
+            deadline_at=None if row is None else deadline_of(row),
             metric_names=msgspec.json.decode(training.metric_names, type=list[str]),
         )
+
+    async def participants(self, given_id: str, caller: Caller) -> list[ParticipantJson]:
+        """Who takes part and what is awaited of them; a participant sees only themselves.
+
+        Raises `NotFound` or `NotAllowed`.
+        """
+        training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
+        return await board(training, None if training.actor == caller.id else caller.id)
+
+    async def rounds(self, given_id: str, caller: Caller) -> list[RoundJson]:
+        """Every round so far; figures of updates are the actor's to see.
+
+        Raises `NotFound` or `NotAllowed`.
+        """
+        training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
+        return await course(training, figures=training.actor == caller.id)
 
     async def register(self, given_id: str, clients: list[UUID], caller: Caller) -> None:
         """Make users participants. Raises `NotFound`, `NotAllowed` or `InvalidRequest`."""
         training = await _find(given_id, caller, Relation.ACTOR)
         await _require_users(list(dict.fromkeys(clients)))
-        await self._coordinator.register(training.id, clients)
+        await self._coordinator.register(training.id, clients, caller.id)
 
     async def remove(self, given_id: str, clients: list[UUID], caller: Caller) -> None:
         """End the participation of users; participants may only remove themselves.
@@ -143,19 +178,42 @@ class TrainingService:
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
         if training.actor != caller.id and set(clients) - {caller.id}:
             raise NotAllowed(FORBIDDEN)
-        await self._coordinator.remove(training.id, clients)
+        await self._coordinator.remove(training.id, clients, caller.id)
 
     async def start(self, given_id: str, caller: Caller) -> None:
         """Begin round 0. Raises `NotFound`, `NotAllowed`, `InvalidRequest` or `WrongState`."""
         training = await _find(given_id, caller, Relation.ACTOR)
-        await self._coordinator.start(training.id)
+        await self._coordinator.start(training.id, caller.id)
+
+    async def pause(self, given_id: str, caller: Caller) -> None:
+        """Ask participants for nothing new. Raises `NotFound`, `NotAllowed` or `WrongState`."""
+        training = await _find(given_id, caller, Relation.ACTOR)
+        await self._coordinator.pause(training.id, caller.id)
+
+    async def resume(self, given_id: str, caller: Caller) -> None:
+        """Go on after a pause. Raises `NotFound`, `NotAllowed` or `WrongState`."""
+        training = await _find(given_id, caller, Relation.ACTOR)
+        await self._coordinator.resume(training.id, caller.id)
+
+    async def close_round(self, given_id: str, caller: Caller) -> None:
+        """Wait for nobody else in the open round.
+
+        Raises `NotFound`, `NotAllowed`, `WrongState` or `Conflict`.
+        """
+        training = await _find(given_id, caller, Relation.ACTOR)
+        await self._coordinator.close_round(training.id, caller.id)
+
+    async def abort(self, given_id: str, caller: Caller) -> None:
+        """End the training as it is. Raises `NotFound`, `NotAllowed` or `WrongState`."""
+        training = await _find(given_id, caller, Relation.ACTOR)
+        await self._coordinator.abort(training.id, caller.id)
 
     async def delete(self, given_id: str, caller: Caller) -> None:
         """Remove the training, aborting it when it runs. Raises `NotFound` or `NotAllowed`."""
         training = await _find(
             given_id, caller, Relation.ACTOR, "You are not the owner the training."
         )
-        await self._coordinator.delete(training.id)
+        await self._coordinator.delete(training.id, caller.id)
 
     async def models(self, given_id: str, caller: Caller, *, latest: bool) -> list[AnyModelJson]:
         """The global model, then the local models that the caller may see.
@@ -269,6 +327,7 @@ async def _training_jsons(trainings: Sequence[Training]) -> list[TrainingJson]:
             actor=t.actor,
             participants=participants[t.id],
             error=t.error,
+            paused=is_paused(t),
         )
         for t in trainings
     ]

@@ -1,0 +1,79 @@
+"""How a training stands: its participants, its rounds."""
+
+from uuid import UUID
+
+import msgspec
+from piccolo.query.functions.aggregate import Count
+
+from backend.db.tables import LocalModel, Participant, Round, Training
+from backend.rounds.records import cohort_of, current_round, delivered_by, expected_of, tested_by
+from backend.rounds.state import RUNNING, Phase
+from backend.trainings.schemas import ParticipantJson, RoundJson
+from compute.contract import RoundFigures
+
+
+async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
+    """Participants in order of registration, or one of them."""
+    query = Participant.select(
+        Participant.user,
+        Participant.registered_at,
+        Participant.user.username.as_alias("username"),
+        Participant.user.last_seen_at.as_alias("last_seen_at"),
+    ).where(Participant.training == training.id)
+    if only is not None:
+        query = query.where(Participant.user == only)
+    rows = await query.order_by(Participant.id)
+    expected, delivered = await _standing(training, [row["user"] for row in rows])
+    return [
+        ParticipantJson(
+            id=row["user"],
+            username=row["username"],
+            registered_at=row["registered_at"],
+            expected=row["user"] in expected,
+            delivered=row["user"] in delivered,
+            last_seen_at=row["last_seen_at"],
+        )
+        for row in rows
+    ]
+
+
+async def course(training: Training, *, figures: bool) -> list[RoundJson]:
+    """Rounds in order."""
+    rows = await Round.objects().where(Round.training == training.id).order_by(Round.index)
+    counts = (
+        await LocalModel.select(LocalModel.round, Count(alias="number"))
+        .where(LocalModel.training == training.id)
+        .group_by(LocalModel.round)
+    )
+    delivered = {count["round"]: count["number"] for count in counts}
+    return [_round_json(row, delivered.get(row.index, 0), figures=figures) for row in rows]
+
+
+def _round_json(row: Round, delivered: int, *, figures: bool) -> RoundJson:
+    cohort = cohort_of(row)
+    return RoundJson(
+        index=row.index,
+        phase=row.phase,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+        aggregated_at=row.aggregated_at,
+        deadline_at=row.deadline_at,
+        extended=row.extended,
+        cohort=None if cohort is None else sorted(cohort),
+        delivered=delivered,
+        figures=(
+            msgspec.json.decode(row.figures, type=RoundFigures) if figures and row.figures else None
+        ),
+    )
+
+
+async def _standing(training: Training, participants: list[UUID]) -> tuple[set[UUID], set[UUID]]:
+    """Of whom the open round expects something, and who has delivered it."""
+    if training.state not in RUNNING:
+        return set(), set()
+    row = await current_round(training)
+    if row.phase == Phase.TESTING:
+        delivered = await tested_by(training.model, row.index + 1)
+    else:
+        delivered = await delivered_by(row)
+    return set(expected_of(row, participants)), delivered
