@@ -9,15 +9,19 @@ from hypothesis import strategies as st
 
 from backend.rounds.state import (
     TRANSITIONS,
+    AtDeadline,
     Complete,
     OpenRound,
     Phase,
     Plan,
     all_tests_in,
     all_updates_in,
+    at_deadline,
+    draw_cohort,
     phase_after_aggregation,
     phase_after_collection,
     phase_after_moments,
+    quorum_of,
     require_transition,
     step_after,
 )
@@ -30,6 +34,7 @@ plans = st.builds(
     daisy_chain_period=st.integers(1, 7),
     swag=st.booleans(),
 )
+fractions = st.integers(1, 99).map(lambda percent: percent / 100)
 users = st.frozensets(st.uuids(), max_size=6)
 
 
@@ -115,3 +120,42 @@ def test_an_empty_collection_is_never_complete():
 
 def test_a_test_round_without_participants_is_complete():
     assert all_tests_in(frozenset(), frozenset())
+
+
+@given(participants=st.frozensets(st.uuids(), max_size=40), size=st.integers(1, 50), seed=st.text())
+def test_a_cohort_is_a_sample_that_depends_on_nothing_but_seed_and_participants(
+    participants: frozenset[UUID], size: int, seed: str
+):
+    cohort = draw_cohort(participants, size, seed)
+    assert len(set(cohort)) == len(cohort) == min(size, len(participants))
+    assert set(cohort) <= participants
+    assert draw_cohort(sorted(participants, reverse=True), size, seed) == cohort
+
+
+def test_every_participant_is_drawn_about_equally_often():
+    everybody = [UUID(int=k) for k in range(10)]
+    drawn = [one for seed in range(2000) for one in draw_cohort(everybody, 0.3, str(seed))]
+    # 600 each in the mean; a fair draw leaves this band of five standard deviations hardly ever.
+    assert all(abs(drawn.count(one) - 600) < 103 for one in everybody)
+
+
+@given(fraction=fractions, expected=st.integers(1, 5_000))
+def test_a_fraction_is_rounded_up_in_decimals(fraction: float, expected: int):
+    percent = round(fraction * 100)
+    assert quorum_of(fraction, expected) == -(-percent * expected // 100)
+
+
+@given(expected=st.integers(0, 100), count=st.integers(1, 200))
+def test_a_quorum_is_at_least_one_a_count_stands_and_all_is_the_default(expected: int, count: int):
+    assert quorum_of(None, expected) == max(1, expected)
+    assert quorum_of(count, expected) == count
+    assert quorum_of(0.01, expected) >= 1
+
+
+@given(delivered=st.integers(0, 9), needed=st.integers(1, 9), extended=st.booleans())
+def test_a_deadline_closes_with_a_quorum_and_extends_only_once(
+    delivered: int, needed: int, extended: bool
+):
+    decision = at_deadline(delivered=delivered, needed=needed, extended=extended)
+    assert (decision is AtDeadline.CLOSE) == (delivered >= needed)
+    assert (decision is AtDeadline.EXTEND) <= (not extended)

@@ -362,6 +362,38 @@ def start(attempt: Attempt) -> Outcome:
     return attempt.send("POST", f"/api/trainings/{attempt.scene.new_training().id}/start/")
 
 
+def steering(what: str) -> None:
+    """Registers an attempt to steer a running training."""
+
+    @tries(f"POST /api/trainings/{{training_id}}/{what}/")
+    def steer(attempt: Attempt) -> Outcome:
+        return attempt.send("POST", f"/api/trainings/{attempt.scene.new_running().id}/{what}/")
+
+
+for _what in ("pause", "resume", "close-round", "abort"):
+    steering(_what)
+
+
+def look_among_participants(attempt: Attempt, subject: str) -> Outcome:
+    answer = attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/participants/")
+    return answer, subject in answer.text
+
+
+@tries("GET /api/trainings/{training_id}/participants/", "themselves")
+def look_for_oneself(attempt: Attempt) -> Outcome:
+    return look_among_participants(attempt, attempt.scene.client2.id)
+
+
+@tries("GET /api/trainings/{training_id}/participants/", "somebody else")
+def look_for_others(attempt: Attempt) -> Outcome:
+    return look_among_participants(attempt, attempt.scene.client1.id)
+
+
+@tries("GET /api/trainings/{training_id}/rounds/")
+def look_at_rounds(attempt: Attempt) -> Outcome:
+    return attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/rounds/")
+
+
 @tries("PUT /api/trainings/{training_id}/clients/")
 def add_clients(attempt: Attempt) -> Outcome:
     return attempt.send(

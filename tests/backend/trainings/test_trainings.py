@@ -114,6 +114,23 @@ def test_a_model_that_is_used_already_is_copied(actor: Person) -> None:
         ),
         pytest.param({"options": [1]}, "options", id="list-as-options"),
         pytest.param({"options": None}, "options", id="null-options"),
+        pytest.param({"options": {"quorum": 1.0}}, "quorum", id="quorum-of-1.0"),
+        pytest.param({"options": {"cohort": 0}}, "cohort", id="empty-cohort"),
+        pytest.param(
+            {"options": {"round_deadline_seconds": 0}},
+            "round_deadline_seconds",
+            id="no-time",
+        ),
+        pytest.param({"options": {"on_missed": "kick"}}, "on_missed", id="on-missed"),
+        pytest.param({"options": {"keep_versions": 0}}, "keep_versions", id="no-version"),
+        pytest.param(
+            {
+                "aggregation_method": "FedDC",
+                "options": {"daisy_chain_period": 2, "cohort": 2},
+            },
+            "cohort",
+            id="cohort-in-a-chain",
+        ),
         pytest.param({"clients": "abc"}, "clients", id="text-as-clients"),
         pytest.param({"clients": None}, "clients", id="null-clients"),
         pytest.param({"clients": ["abc"]}, "clients", id="malformed-client"),
