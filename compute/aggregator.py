@@ -65,9 +65,9 @@ class Aggregator:
     """The aggregator of one training; holds one round's running sum at a time.
 
     What the result depends on: the base, the listed updates, and the order in which they were
-    folded (`RoundFigures.fold_order`), nothing else. The same order gives the same bytes, on any
-    machine with the same torch and kind of device. With float64 accumulation other orders differ by
-    at most 1 ulp in float32, and nearly always not at all. An aggregator that was not told of any
+    folded (`RoundFigures.fold_order`), nothing else. The same order gives the same tensors, bit for
+    bit, on any machine, CPU or GPU; and the same bytes with the same torch. With float64
+    accumulation other orders differ by at most 1 ulp in float32, and nearly always not at all. An aggregator that was not told of any
     update ahead (a restarted one) folds them in the order of the list.
 
     Figures: a norm is exact. The cosine to the mean is taken over at most 4,096 floating
@@ -169,6 +169,7 @@ class Aggregator:
                 write_seconds=time.perf_counter() - started,
                 device=str(self._device),
                 fold_order=list(opened.folded),
+                torch=str(torch.__version__),
             ),
         )
 

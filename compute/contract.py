@@ -155,8 +155,7 @@ class UpdateFigures(Message, frozen=True, kw_only=True):
     Attributes:
         norm: Euclidean norm of (update - base) over all floating tensors.
         cosine_to_mean: Cosine between (update - base) and the weighted mean of all such
-        differences,
-            over a fixed sample of coordinates; None when either is zero.
+            differences, over a fixed sample of coordinates; None when either is zero.
     """
 
     norm: float
@@ -279,8 +278,9 @@ class RoundFigures(Message, frozen=True, kw_only=True):
 
     Attributes:
         fold_order: Ids of the updates in the order in which they were folded; with it the result
-        can
-            be computed again bit for bit.
+            can be computed again bit for bit.
+        torch: Version of torch that wrote the model; another one may write other bytes around the
+            same tensors.
     """
 
     updates: dict[str, UpdateFigures]
@@ -289,6 +289,7 @@ class RoundFigures(Message, frozen=True, kw_only=True):
     write_seconds: float
     device: str
     fold_order: list[str] = []
+    torch: str = ""
 
 
 class RoundAggregated(Message, frozen=True, kw_only=True, tag="round_aggregated"):

@@ -86,7 +86,8 @@ def _weighted_mean(store: BlobStore, weighted: list[tuple[str, int]]) -> Tensor:
             if total is None:
                 total = torch.zeros(len(tensor), dtype=torch.float64)
             for into, piece in zip(slices(total), slices(tensor), strict=True):
-                into.add_(piece.double(), alpha=sample_size)
+                # In two roundings on every processor; see `FedAvg.fold_`.
+                into.add_(piece.to(torch.float64, copy=True).mul_(sample_size))
     if total is None:
         message = "There is nothing to average."
         raise ValueError(message)

@@ -192,7 +192,7 @@ def test_figures_say_how_far_and_in_which_direction_each_update_went(store: Blob
         pytest.approx(0.6),
         None,
     ]
-    assert outcome.figures.device == "cpu"
+    assert (outcome.figures.device, outcome.figures.torch) == ("cpu", torch.__version__)
     json.loads(msgspec.json.encode(outcome))
 
 

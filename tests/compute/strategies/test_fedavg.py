@@ -1,6 +1,9 @@
 """Federated averaging against an independent reference in exact arithmetic."""
 
 import math
+import os
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -182,3 +185,48 @@ def test_strategies_are_found_by_name_and_a_name_is_taken_once() -> None:
         make_strategy("FedMagic", AggregationOptions())
     with pytest.raises(ValueError, match="registered twice"):
         register("FedAvg")(type(make_strategy("FedAvg", AggregationOptions())))
+
+
+SUMS = """
+import hashlib, sys
+import numpy, torch
+from compute.contract import AggregationOptions
+from compute.strategies import make_strategy
+
+for dtype, accumulate in [
+    *[(torch.float32, "float64"), (torch.float64, "float64"), (torch.float32, "float32")],
+    *[(torch.float16, "float64"), (torch.bfloat16, "float32"), (torch.int64, "float64")],
+    (torch.complex64, "float64"),
+]:
+    strategy = make_strategy("FedAvg", AggregationOptions(accumulate=accumulate))
+    random = numpy.random.default_rng(0)
+    updates = [torch.from_numpy(1e3 * random.standard_normal(200_003)).to(dtype) for _ in range(4)]
+    state = strategy.init({"x": updates[0]}, torch.device(sys.argv[1]))
+    for number, update in enumerate(updates):
+        strategy.fold_(state, {"x": update}, 37 * number + 3)
+    mean = strategy.finish(state, {"x": updates[0]})["x"]
+    print(dtype, accumulate, hashlib.sha256(mean.view(torch.uint8).numpy().tobytes()).hexdigest())
+"""
+
+
+def digests_of_sums(*, device: str = "cpu", threads: int = 1, capability: str = "avx2") -> str:
+    """What a process of its own computes, told how many threads and which instructions to use."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SUMS, device],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads), "ATEN_CPU_CAPABILITY": capability},
+    )
+    return ended.stdout
+
+
+def test_threads_and_processors_make_no_difference_to_a_bit() -> None:
+    sums = digests_of_sums()
+
+    assert len(set(sums.splitlines())) == 7
+    assert digests_of_sums(threads=3) == sums
+    # Multiplies and adds in two instructions, where others have one that rounds once.
+    assert digests_of_sums(capability="default") == sums
+    if torch.cuda.is_available():
+        assert digests_of_sums(device="cuda") == sums
