@@ -67,8 +67,9 @@ class Aggregator:
     What the result depends on: the base, the listed updates, and the order in which they were
     folded (`RoundFigures.fold_order`), nothing else. The same order gives the same tensors, bit for
     bit, on any machine, CPU or GPU; and the same bytes with the same torch. With float64
-    accumulation other orders differ by at most 1 ulp in float32, and nearly always not at all. An aggregator that was not told of any
-    update ahead (a restarted one) folds them in the order of the list.
+    accumulation other orders differ by at most 1 ulp in float32, and nearly always not at all. An
+    aggregator that was not told of any update ahead (a restarted one) folds them in the order of
+    the list.
 
     Figures: a norm is exact. The cosine to the mean is taken over at most 4,096 floating
     coordinates, chosen once per model by a fixed seed (all of them in a smaller model): so an

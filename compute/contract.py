@@ -322,6 +322,66 @@ class RoundFailed(Message, frozen=True, kw_only=True, tag="round_failed"):
 Callback = RoundAggregated | MomentsAggregated | RoundFailed
 
 
+class RecomputeRound(Message, frozen=True, kw_only=True, tag="recompute_round"):
+    """Order: aggregate a round again, and compare with the model that it gave.
+
+    Attributes:
+        order: Its updates in the order in which they were folded.
+        digest: Blob key of the model that the round gave, which need not be there any more.
+        device: What it was computed on; a GPU is used again where there is one.
+    """
+
+    blob_url: str
+    strategy: str
+    options: AggregationOptions
+    order: FinishRound
+    digest: str
+    device: str = "cpu"
+
+
+class RecomputeMoments(Message, frozen=True, kw_only=True, tag="recompute_moments"):
+    """Order: average SWAG moments again, and compare with the averages that were written."""
+
+    blob_url: str
+    order: FinishMoments
+    first_digest: str
+    second_digest: str
+
+
+RecomputeOrder = RecomputeRound | RecomputeMoments
+
+
+class TensorDifference(Message, frozen=True, kw_only=True):
+    """The first value that differs; or, with an empty index, how two whole tensors differ.
+
+    Attributes:
+        index: One number per dimension.
+    """
+
+    name: str
+    index: list[int]
+    stored: str
+    recomputed: str
+
+
+class Recomputed(Message, frozen=True, kw_only=True):
+    """What computing again gave.
+
+    Attributes:
+        digests: Of the model; of the first and the second moment. Empty when it failed.
+        compared: Whether digests differ and what was written then is still there, so that tensors
+            were compared. Without a difference, all of them have the same bits.
+        failure: Why it cannot be computed again.
+    """
+
+    device: str
+    torch: str
+    digests: list[str] = []
+    compared: bool = False
+    difference: TensorDifference | None = None
+    failure: str | None = None
+
+
 class ComputeHealth(Message, frozen=True, kw_only=True):
     """Whether the cluster answers, and what it has."""
 

@@ -12,6 +12,8 @@ from tests.model_files import drifted, pickled, tiny, torchscript
 
 StateDict = dict[str, Tensor]
 
+NOWHERE = CallbackTarget(url="http://127.0.0.1:9/", secret="s")
+
 
 def stored(store: BlobStore, content: bytes) -> BlobRef:
     """`content` as a blob."""

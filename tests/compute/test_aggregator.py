@@ -14,14 +14,13 @@ from compute.aggregator import Aggregator
 from compute.blobs import BlobNotFound, BlobStore
 from compute.contract import (
     AggregatorSpec,
-    CallbackTarget,
     FinishRound,
     Rejected,
     RoundAggregated,
     RoundFailed,
     UpdateRef,
 )
-from tests.compute.models import loaded, spec, stored, update
+from tests.compute.models import NOWHERE, loaded, spec, stored, update
 from tests.model_files import (
     assert_within_one_ulp,
     federated_average,
@@ -31,7 +30,6 @@ from tests.model_files import (
     weights,
 )
 
-NOWHERE = CallbackTarget(url="http://127.0.0.1:9/", secret="s")
 CPU = torch.device("cpu")
 
 
