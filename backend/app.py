@@ -13,6 +13,7 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from litestar.static_files import create_static_files_router
 
+from backend.audit.controller import audit_log
 from backend.db.engine import Database
 from backend.dummy.controller import make_dummy
 from backend.dummy.service import DummyService
@@ -144,6 +145,7 @@ def create_app(
             GroupController,
             ModelController,
             TrainingController,
+            audit_log,
             MetricController,
             predict,
             HealthController,

@@ -10,6 +10,7 @@ StarlingError
 ├── NothingHere               404  the thing exists, the part asked for does not
 ├── Conflict                  409  collides with what was accepted before
 │   └── LateUpdate            409  the round is closed; says which one is open
+├── Gone                      410  it was there and was deleted for good
 ├── NotAcceptable             406  the caller accepts no format that this address answers in
 ├── TooLarge                  413
 ├── WrongMediaType            415
@@ -36,6 +37,7 @@ from litestar.status_codes import (
     HTTP_405_METHOD_NOT_ALLOWED,
     HTTP_406_NOT_ACCEPTABLE,
     HTTP_409_CONFLICT,
+    HTTP_410_GONE,
     HTTP_413_REQUEST_ENTITY_TOO_LARGE,
     HTTP_415_UNSUPPORTED_MEDIA_TYPE,
     HTTP_429_TOO_MANY_REQUESTS,
@@ -122,6 +124,10 @@ class LateUpdate(Conflict):
         self.phase = phase
 
 
+class Gone(StarlingError):
+    """It was there, was deleted on purpose, and will not come back."""
+
+
 class TooLarge(StarlingError):
     """The body is larger than the server takes."""
 
@@ -152,6 +158,7 @@ STATUS: dict[type[StarlingError], int] = {
     NothingHere: HTTP_404_NOT_FOUND,
     Conflict: HTTP_409_CONFLICT,
     LateUpdate: HTTP_409_CONFLICT,
+    Gone: HTTP_410_GONE,
     TooLarge: HTTP_413_REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTP_415_UNSUPPORTED_MEDIA_TYPE,
     NotAcceptable: HTTP_406_NOT_ACCEPTABLE,

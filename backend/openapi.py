@@ -32,6 +32,7 @@ from litestar.openapi.spec import (
 from litestar.serialization import encode_json
 
 from backend.forms import MULTIPART, URLENCODED
+from backend.security.content_negotiation import JSON_LINES
 
 VENDOR_URL = "/static/vendor"
 STATIC_DIR = Path(__file__).parent.parent / "frontend_static"
@@ -116,6 +117,17 @@ def form_operation(*fields: FormField, json_fields: Sequence[FormField] = ()) ->
             self.request_body = body
 
     return FormOperation
+
+
+@dataclass
+class JsonLinesToo(Operation):
+    """An operation that also answers with JSON Lines, for who asks for them."""
+
+    def __post_init__(self) -> None:
+        answer = (self.responses or {}).get("200")
+        if isinstance(answer, OpenAPIResponse):
+            text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+            answer.content = {**(answer.content or {}), JSON_LINES: text}
 
 
 def _object_schema(fields: Sequence[FormField]) -> Schema:

@@ -42,6 +42,7 @@ class AuditKind(StrEnum):
     MOMENTS_AGGREGATED = "moments_aggregated"
     TEST_REPORTED = "test_reported"
     TESTS_CLOSED = "tests_closed"
+    UPDATE_DELETED = "update_deleted"
     UPDATES_DELETED = "updates_deleted"
     VERSIONS_DELETED = "versions_deleted"
 
@@ -108,6 +109,10 @@ def event_digest(
     microseconds, kind, user or null, round or null, and the details as the JSON text they are
     stored as.
     """
-    moment = at.astimezone(UTC).isoformat(timespec="microseconds")
-    content = [previous, training_id, moment, kind, who, round, details]
+    content = [previous, training_id, shown_time(at), kind, who, round, details]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
+
+
+def shown_time(at: datetime) -> str:
+    """A time as it is hashed and shown."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,7 +1,7 @@
 """Models over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 from litestar import Controller, delete, get, post
@@ -13,7 +13,13 @@ from backend.errors import NothingHere
 from backend.forms import FormReader
 from backend.json_bodies import is_json, read_json
 from backend.models.access import find_own_global, find_upload_target
-from backend.models.schemas import AnyModelJson, AnyModelMetadata, CreateMean, ModelCreated
+from backend.models.schemas import (
+    AnyModelJson,
+    AnyModelMetadata,
+    CreateMean,
+    ModelCreated,
+    ModelVersionJson,
+)
 from backend.models.service import ModelService
 from backend.models.uploads import ModelUploads
 from backend.openapi import FormField, form_operation
@@ -158,6 +164,29 @@ class ModelController(Controller):
         """The model file, in the container that was uploaded."""
         digest = await model_service.weights_digest(model_id, request.user)
         return await _download(weights, digest, f"model-{model_id}.pt")
+
+    @get("/{model_id:str}/versions/")
+    async def list_versions(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        model_service: NamedDependency[ModelService],
+    ) -> Sequence[ModelVersionJson]:
+        """What the model was after each aggregation; `round` 0 is what was uploaded."""
+        return await model_service.versions(model_id, request.user)
+
+    @get("/{model_id:str}/versions/{round:int}/", media_type=BINARY)
+    async def download_version(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        round: FromPath[int],
+        model_service: NamedDependency[ModelService],
+        weights: NamedDependency[Weights],
+    ) -> Stream:
+        """The model file as it was after `round` aggregations; 410 when it is not kept any more."""
+        digest = await model_service.version_digest(model_id, round, request.user)
+        return await _download(weights, digest, f"model-{model_id}-round-{round}.pt")
 
     @get("/{model_id:str}/preprocessing/", media_type=BINARY)
     async def preprocessing(

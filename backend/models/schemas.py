@@ -1,5 +1,6 @@
 """What goes over the wire about models."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -73,6 +74,21 @@ class LocalModelMetadata(LocalModelJson, kw_only=True):
 
 AnyModelJson = GlobalModelJson | SwagModelJson | MeanModelJson | LocalModelJson
 AnyModelMetadata = GlobalModelMetadata | SwagModelMetadata | MeanModelMetadata | LocalModelMetadata
+
+
+class ModelVersionJson(msgspec.Struct, kw_only=True):
+    """The weights of a global model after `round` aggregations, or what is left of them.
+
+    Attributes:
+        digest: SHA-256 of the file.
+        kept: False when the weights were deleted, as the training's `keep_versions` has it.
+    """
+
+    round: int
+    digest: str
+    size_bytes: int
+    created_at: datetime
+    kept: bool
 
 
 class CreateMean(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -13,12 +13,20 @@ from backend.db.tables import (
     ModelVersion,
     Participant,
     Training,
+    training_key,
 )
-from backend.errors import Conflict, NotFound, NothingHere
-from backend.models.access import MAY_DELETE, FoundModel, find_model, find_readable
+from backend.errors import Conflict, Gone, NotFound, NothingHere
+from backend.models.access import (
+    MAY_DELETE,
+    MAY_READ_GLOBAL,
+    FoundModel,
+    find_global_model,
+    find_model,
+    find_readable,
+)
 from backend.models.presentation import global_json, local_json, metadata_json
 from backend.models.records import lock_model
-from backend.models.schemas import AnyModelJson, AnyModelMetadata
+from backend.models.schemas import AnyModelJson, AnyModelMetadata, ModelVersionJson
 from backend.rounds.records import guard
 from backend.rounds.state import RUNNING
 from backend.security.authentication import Caller
@@ -72,6 +80,49 @@ class ModelService:
             raise NotFound("Model", given_id)
         return str(model.digest)
 
+    async def versions(self, given_id: str, caller: Caller) -> Sequence[ModelVersionJson]:
+        """Every version of a global model, oldest first. Raises `NotFound` or `NotAllowed`."""
+        model = await _readable_global(given_id, caller)
+        rows = (
+            await ModelVersion.objects()
+            .where(ModelVersion.model == model.id)
+            .order_by(ModelVersion.round)
+        )
+        return [
+            ModelVersionJson(
+                round=row.round,
+                digest=row.digest,
+                size_bytes=row.size_bytes,
+                created_at=row.created_at,
+                kept=row.kept,
+            )
+            for row in rows
+        ]
+
+    async def version_digest(self, given_id: str, round: int, caller: Caller) -> str:
+        """The blob with the weights that a global model had after so many aggregations.
+
+        Raises:
+            NotFound, NotAllowed: as for the model itself.
+            NothingHere: it has no such version.
+            Gone: the version is not kept any more.
+        """
+        model = await _readable_global(given_id, caller)
+        version = await ModelVersion.objects().get(
+            ModelVersion.key == training_key(model.id, round)
+        )
+        if version is None:
+            raise NothingHere(
+                f"Model '{given_id}' has no version of round {round}; its newest is of round "
+                f"{model.round}."
+            )
+        if not version.kept:
+            raise Gone(
+                f"The weights of round {round} were deleted: the training keeps its newest "
+                "versions only (option keep_versions)."
+            )
+        return str(version.digest)
+
     async def moment_digest(self, given_id: str, caller: Caller, *, first: bool) -> str:
         """The blob with an aggregated SWAG moment.
 
@@ -113,15 +164,24 @@ class ModelService:
             "You are neither the owner of the model nor the actor of the corresponding training.",
         )
         if isinstance(found.model, LocalModel):
-            dropped = await self._delete_local(found.model, found.training)
+            dropped = await self._delete_local(found.model, found.training, caller)
         else:
             dropped = await self._delete_global(found.model, found.training, caller)
         await self._weights.drop(dropped)
 
-    async def _delete_local(self, model: LocalModel, training: Training | None) -> Sequence[str]:
+    async def _delete_local(
+        self, model: LocalModel, training: Training | None, caller: Caller
+    ) -> Sequence[str]:
         async with self._database.write_transaction():
             if training is not None:
                 await _require_idle(training.id)
+                await record(
+                    AuditKind.UPDATE_DELETED,
+                    training.id,
+                    who=caller.id,
+                    round=model.round,
+                    update=model.id,
+                )
             await Metric.delete().where(Metric.model == model.id)
             await LocalModel.delete().where(LocalModel.id == model.id)
         return [model.digest]
@@ -161,6 +221,14 @@ class ModelService:
         digests = [version.digest for version in versions]
         digests += [update.digest for update in updates]
         return [*digests, *(digest for digest in others if digest)]
+
+
+async def _readable_global(given_id: str, caller: Caller) -> GlobalModel:
+    found = await find_global_model(given_id, caller)
+    found.require(MAY_READ_GLOBAL)
+    if not isinstance(found.model, GlobalModel):
+        raise NotFound("GlobalModel", given_id)
+    return found.model
 
 
 async def _require_idle(training_id: UUID) -> None:

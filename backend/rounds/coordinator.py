@@ -453,6 +453,7 @@ async def _record_aggregation(
         strategy=training.aggregation_method,
         accumulate=records.options_of(training).accumulate,
         device=callback.figures.device,
+        torch=callback.figures.torch,
         updates=[
             {
                 "update": update_id,

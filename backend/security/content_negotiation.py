@@ -1,5 +1,7 @@
 """Refuses requests whose `Accept` header rules JSON out, before anything is done."""
 
+from typing import TypeVar
+
 from litestar import Request
 from litestar.datastructures import State
 from litestar.datastructures.headers import Accept
@@ -9,13 +11,19 @@ from litestar.handlers import HTTPRouteHandler
 from backend.errors import NotAcceptable
 
 JSON = "application/json"
+JSON_LINES = "application/jsonl"
+# What JSON Lines are asked for by; the first is what they are answered as.
+_JSON_LINES_TYPES = (JSON_LINES, "application/x-ndjson")
+
+UserT = TypeVar("UserT")
 
 
 async def require_json_accepted(request: Request[object, object, State]) -> None:
     """Refuse who cannot take the JSON that this API answers with.
 
     `?format=json` asks for JSON whatever the header says. Handlers that answer with files are left
-    alone, and so are those marked `any_media_type=True`, which choose by the body.
+    alone, and so are those marked `any_media_type=True`, which choose by the body. Handlers marked
+    `json_lines=True` answer with these as well, and take `?format=jsonl`.
 
     Raises:
         NotAcceptable: the header names other formats only.
@@ -24,10 +32,19 @@ async def require_json_accepted(request: Request[object, object, State]) -> None
     if not request.url.path.startswith("/api/") or not _answers_json(handler):
         return
     accepted = request.headers.get("accept", "").strip()
-    if not accepted or request.query_params.get("format") == "json":
+    json_lines = handler.opt.get("json_lines", False)
+    formats = ("json", "jsonl") if json_lines else ("json",)
+    if not accepted or request.query_params.get("format") in formats:
         return
-    if not Accept(accepted).accepts(JSON):
+    offered = [JSON, *_JSON_LINES_TYPES] if json_lines else [JSON]
+    if Accept(accepted).best_match(offered) is None:
         raise NotAcceptable("Could not satisfy the request Accept header.")
+
+
+def wants_json_lines(request: Request[UserT, object, State]) -> bool:
+    """Whether the caller would rather have JSON Lines than JSON."""
+    accepted = request.headers.get("accept", "").strip() or JSON
+    return Accept(accepted).best_match([JSON, *_JSON_LINES_TYPES]) in _JSON_LINES_TYPES
 
 
 def _answers_json(handler: object) -> bool:

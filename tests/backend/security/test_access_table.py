@@ -308,6 +308,16 @@ def get_first_moment(attempt: Attempt) -> Outcome:
     return attempt.send("GET", f"/api/models/{attempt.global_model()}/swag/first/")
 
 
+@tries("GET /api/models/{model_id}/versions/", "global model")
+def list_versions(attempt: Attempt) -> Outcome:
+    return attempt.send("GET", f"/api/models/{attempt.global_model()}/versions/")
+
+
+@tries("GET /api/models/{model_id}/versions/{round}/", "global model")
+def get_version(attempt: Attempt) -> Outcome:
+    return attempt.send("GET", f"/api/models/{attempt.global_model()}/versions/0/")
+
+
 @tries("POST /api/models/{model_id}/", "update of a global model")
 def deliver(attempt: Attempt) -> Outcome:
     return attempt.send(
@@ -418,6 +428,18 @@ def remove_somebody(attempt: Attempt) -> Outcome:
 def remove_oneself(attempt: Attempt) -> Outcome:
     person = attempt.person or attempt.scene.newcomer
     return remove_client(attempt, person.id)
+
+
+@tries("GET /api/trainings/{training_id}/audit/")
+def read_log(attempt: Attempt) -> Outcome:
+    return attempt.send("GET", f"/api/trainings/{attempt.scene.initial.id}/audit/")
+
+
+@tries("GET /api/trainings/{training_id}/audit/", "local model")
+def look_for_update_in_log(attempt: Attempt) -> Outcome:
+    local = attempt.scene.local
+    answer = attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/audit/")
+    return answer, local in answer.text
 
 
 def models_of_training(suffix: str) -> None:
