@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from uuid import UUID
 
 from backend.db.tables import LocalModel, Round, Training
-from backend.rounds.records import base_key, current_round, moments_of, options_of
+from backend.rounds.records import base_key, current_round, moments_of, options_of, strategy_of
 from backend.rounds.state import RUNNING, Phase
 from compute.contract import (
     AggregationOptions,
@@ -120,10 +120,7 @@ class Aggregation:
     def _spec(self, training: Training) -> AggregatorSpec:
         return AggregatorSpec(
             training_id=str(training.id),
-            # On the server, daisy chaining aggregates as FedAvg does.
-            strategy="FedAvg"
-            if training.aggregation_method == "FedDC"
-            else (training.aggregation_method),
+            strategy=strategy_of(training),
             blob_url=self._blob_url,
             callback=self._callback,
             options=AggregationOptions(accumulate=options_of(training).accumulate),

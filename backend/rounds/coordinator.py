@@ -450,7 +450,7 @@ async def _record_aggregation(
         training.id,
         round=round_row.index,
         base_digest=await records.base_key(training.model, round_row.index),
-        strategy=training.aggregation_method,
+        strategy=records.strategy_of(training),
         accumulate=records.options_of(training).accumulate,
         device=callback.figures.device,
         torch=callback.figures.torch,

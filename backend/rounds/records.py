@@ -242,6 +242,12 @@ def plan_of(training: Training) -> Plan:
     )
 
 
+def strategy_of(training: Training) -> str:
+    """How compute aggregates: on the server, daisy chaining does as FedAvg does."""
+    method: str = training.aggregation_method
+    return "FedAvg" if method == "FedDC" else method
+
+
 def handed_on(round_row: Round) -> dict[UUID, UUID]:
     """Participant to the local model that they continue in this round."""
     return msgspec.json.decode(round_row.handed_on, type=dict[UUID, UUID])

@@ -93,7 +93,8 @@ def test_what_a_round_took_of_the_gpu_is_given_back(store: BlobStore) -> None:
 
 @pytest.mark.parametrize("method", [UncertaintyMethod.NONE, UncertaintyMethod.MC_DROPOUT])
 def test_predictions_agree(store: BlobStore, method: UncertaintyMethod) -> None:
-    model = nn.Sequential(tiny(), nn.Dropout(1e-6), nn.Softmax(dim=1))
+    # Two devices drop different entries; so rare a drop changes nothing.
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(1e-9), nn.Softmax(dim=1))
     order = Predict(
         model_keys=[stored(store, pickled(model)).digest], values=BATCH, method=method, seed=0
     )
