@@ -136,6 +136,19 @@ async def delivered_by(round_row: Round) -> set[UUID]:
     return {row["owner"] for row in rows}
 
 
+async def surely_incomplete(round_row: Round) -> bool:
+    """Whether fewer delivered than are waited for, by counting: of a thousand, most are not last.
+
+    False decides nothing: who was removed after delivering counts as a delivery.
+    """
+    if cohort_of(round_row) is not None:
+        return False
+    deliveries = LocalMoments if round_row.phase in MOMENT_PHASES else LocalModel
+    delivered = await deliveries.count().where(deliveries.round_key == round_row.key)
+    waited_for = await Participant.count().where(Participant.training == round_row.training)
+    return bool(delivered < waited_for)
+
+
 async def moments_of(round_key: str) -> list[LocalMoments]:
     """Accepted moments of a round, in the order in which they are averaged."""
     return (

@@ -52,6 +52,8 @@ async def close_if_complete(training: Training, round_row: Round, effects: Effec
     """Close a collection when nobody is missing; exactly one caller does."""
     if round_row.phase not in COLLECTING_PHASES:
         return
+    if await records.surely_incomplete(round_row):
+        return
     participants = await records.participants_of(training.id)
     expected = set(records.expected_of(round_row, participants))
     if all_updates_in(expected, await records.delivered_by(round_row)):
