@@ -109,7 +109,11 @@ def create_app(
         ),
         "inference": InferenceService(gateway),
         "user_service": UserService(
-            database, secret, webhooks=webhooks, registration=settings.access.registration
+            database,
+            secret,
+            webhooks=webhooks,
+            registration=settings.access.registration,
+            password_hashing=settings.access.password_hashing,
         ),
         "group_service": GroupService(database),
         "dummies": DummyService(database=database, gateway=gateway, secret=secret),
@@ -166,7 +170,7 @@ def create_app(
         cors_config=_cors_config(settings),
         exception_handlers={Exception: answer_error},
         openapi_config=openapi_config(version(DISTRIBUTION)),
-        state=State({"authenticator": Authenticator()}),
+        state=State({"authenticator": Authenticator(settings.access.password_hashing)}),
         lifespan=[lifespan],
         request_max_body_size=settings.http.max_body_bytes,
         debug=False,

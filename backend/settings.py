@@ -22,6 +22,8 @@ PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 # Up to a day; also refuses what is no number or has no end.
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 Registration = Literal["open", "invitation", "closed"]
+PasswordHashing = Literal["rfc9106", "owasp"]
+DEFAULT_HASHING: PasswordHashing = "rfc9106"
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +105,9 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         registration: Who may create users: anybody, who has an invitation, or superusers only.
+        password_hashing: What argon2id takes for a password set from now on: RFC 9106's low-memory
+            profile (64 MiB, 3 passes, 4 lanes), or the least that OWASP recommends (19 MiB, 2
+            passes, 1 lane), an eighth of the work.
         trusted_proxies: Addresses or networks whose X-Forwarded-For is believed; `*` for any.
         cors_origins: Origins whose pages may call the API from a browser; `*` for any.
         webhook_allow_loopback: Whether webhooks may go to this machine although others reach it.
@@ -110,6 +115,7 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     registration: Registration = "open"
+    password_hashing: PasswordHashing = DEFAULT_HASHING
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     webhook_allow_loopback: bool = False
@@ -160,6 +166,12 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("RAY_ADDRESS", "compute", "ray_address", "Ray cluster to use instead of embedded"),
     Variable("STARLING_REGISTRATION", "access", "registration", "open, invitation or closed"),
+    Variable(
+        "STARLING_PASSWORD_HASHING",
+        "access",
+        "password_hashing",
+        "rfc9106 (64 MiB a password), or owasp (19 MiB) for small machines",
+    ),
     Variable(
         "STARLING_TRUSTED_PROXIES",
         "access",

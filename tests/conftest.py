@@ -7,7 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from xdist.remote import Producer
 
+from tests import distribution
 from tests.federations import MakeFederation, People, new_federation
 from tests.servers import PostgreSQL, RayCluster, Server, short_temporary_folder
 from tests.webhooks import WebhookReceiver
@@ -20,6 +22,16 @@ _log_positions = pytest.StashKey[dict[Server, int]]()
 def pytest_configure() -> None:
     """Let SIGTERM end the tests like Ctrl-C, with the processes that they started."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return distribution.workers(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> distribution.ByServer:
+    return distribution.ByServer(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from backend.security.credentials import (
 from backend.security.login_limits import LoginLimits, network_of
 from backend.security.passwords import PasswordVerifier
 from backend.security.tokens import hash_token
+from backend.settings import DEFAULT_HASHING, PasswordHashing
 
 HASHES_AT_ONCE = 4
 
@@ -46,11 +47,11 @@ CallerRequest = Request[Caller, object, State]
 class Authenticator:
     """Turns an `Authorization` header into the caller."""
 
-    def __init__(self) -> None:
-        self._passwords = PasswordVerifier()
+    def __init__(self, hashing: PasswordHashing = DEFAULT_HASHING) -> None:
+        self._passwords = PasswordVerifier(hashing)
         self._limits = LoginLimits()
         self._pairs: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        # argon2 takes 64 MiB each time; who comes meanwhile waits.
+        # argon2 takes up to 64 MiB each time; who comes meanwhile waits.
         self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
 
     async def identify(self, header: str | None, address: str) -> Caller:

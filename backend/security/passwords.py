@@ -1,4 +1,4 @@
-"""Password hashes (argon2id, RFC 9106 low-memory profile), computed off the event loop."""
+"""Password hashes (argon2id), computed off the event loop."""
 
 import asyncio
 import hashlib
@@ -13,21 +13,26 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
+from backend.settings import DEFAULT_HASHING, PasswordHashing
+
 ResultT = TypeVar("ResultT")
 
-_HASHER = PasswordHasher()
+_HASHERS: dict[PasswordHashing, PasswordHasher] = {
+    "rfc9106": PasswordHasher(),
+    "owasp": PasswordHasher(memory_cost=19 * 1024, time_cost=2, parallelism=1),
+}
 
-# argon2 takes 64 MiB and a core each time: who registers or signs in waits for the others who do,
-# and nobody else does.
+# argon2 takes up to 64 MiB and a core each time: who registers or signs in waits for the others
+# who do, and nobody else does.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="argon2")
 
 VERIFIED_SECONDS = 300.0
 VERIFIED_ENTRIES = 10_000
 
 
-async def hash_password(password: str) -> str:
-    """The PHC string to store for `password`."""
-    return await _off_loop(_HASHER.hash, password)
+async def hash_password(password: str, hashing: PasswordHashing = DEFAULT_HASHING) -> str:
+    """The PHC string to store for `password`; it says how it was made."""
+    return await _off_loop(_HASHERS[hashing].hash, password)
 
 
 class PasswordVerifier:
@@ -38,10 +43,10 @@ class PasswordVerifier:
     has another hash and so is never found.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hashing: PasswordHashing = DEFAULT_HASHING) -> None:
         self._key = secrets.token_bytes(32)
         self._verified: OrderedDict[bytes, float] = OrderedDict()
-        self._decoy = _HASHER.hash(secrets.token_urlsafe(16))
+        self._decoy = _HASHERS[hashing].hash(secrets.token_urlsafe(16))
 
     def remembers(self, password_hash: str, password: str) -> bool:
         """Whether the pair was right a short while ago."""
@@ -72,6 +77,7 @@ async def _off_loop(call: Callable[..., ResultT], *arguments: str) -> ResultT:
 
 def _matches(password_hash: str, password: str) -> bool:
     try:
-        return _HASHER.verify(password_hash, password)
+        # Any hasher will do: how the stored one was made is read from it.
+        return PasswordHasher().verify(password_hash, password)
     except (VerifyMismatchError, VerificationError, InvalidHashError):
         return False

@@ -91,7 +91,12 @@ def create(
 
     async def work() -> str:
         async with _accounts(settings) as accounts:
-            service = UserService(accounts.database, accounts.secret, webhooks=webhooks)
+            service = UserService(
+                accounts.database,
+                accounts.secret,
+                webhooks=webhooks,
+                password_hashing=settings.access.password_hashing,
+            )
             return (await service.create(order, superuser=superuser)).token
 
     click.echo(_run(work()))
@@ -161,7 +166,7 @@ def passwd(settings: Settings, username: str, password_stdin: bool) -> None:
     async def work() -> None:
         async with _accounts(settings) as accounts:
             found = await _find(username)
-            hashed = await hash_password(password)
+            hashed = await hash_password(password, settings.access.password_hashing)
             async with accounts.database.write_transaction():
                 await User.update({User.password_hash: hashed}).where(User.id == found.id)
 

@@ -12,7 +12,7 @@ from backend.security.invitations import Invitation, read_invitation
 from backend.security.passwords import hash_password
 from backend.security.tokens import derive_token, hash_token
 from backend.security.webhook_targets import WebhookPolicy
-from backend.settings import Registration
+from backend.settings import DEFAULT_HASHING, PasswordHashing, Registration
 from backend.users.schemas import CreateUser, UserJson, UserWithToken, require_endpoint
 
 
@@ -26,11 +26,13 @@ class UserService:
         *,
         webhooks: WebhookPolicy,
         registration: Registration = "open",
+        password_hashing: PasswordHashing = DEFAULT_HASHING,
     ) -> None:
         self._database = database
         self._secret = secret
         self._webhooks = webhooks
         self._registration = registration
+        self._password_hashing = password_hashing
 
     @property
     def registers_anybody(self) -> bool:
@@ -79,7 +81,7 @@ class UserService:
         user = User(
             id=user_id,
             username=order.username,
-            password_hash=await hash_password(order.password),
+            password_hash=await hash_password(order.password, self._password_hashing),
             first_name=order.first_name,
             last_name=order.last_name,
             email=order.email,
