@@ -19,6 +19,7 @@ import psutil
 import uvicorn
 
 from backend.app import DISTRIBUTION, create_app
+from backend.audit.commands import verify
 from backend.data_dir import DataDir, open_data_dir, write_private
 from backend.db.engine import Database
 from backend.db.migrate import migrate
@@ -78,6 +79,7 @@ def demo(arguments: tuple[str, ...]) -> None:
 
 
 cli.add_command(user)
+cli.add_command(verify)
 
 
 def main() -> None:

@@ -14,13 +14,7 @@ class AuditEventJson(msgspec.Struct, kw_only=True):
     """
 
     id: int
-    at: Annotated[
-        str,
-        msgspec.Meta(
-            description="UTC, in microseconds, as it was hashed.",
-            extra_json_schema={"format": "date-time"},
-        ),
-    ]
+    at: Annotated[str, msgspec.Meta(description="UTC, in microseconds, as it was hashed.")]
     kind: str
     who: Annotated[UUID | None, msgspec.Meta(description="Null: the server.")]
     round: int | None

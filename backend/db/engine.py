@@ -74,6 +74,17 @@ class Database:
         ):
             yield
 
+    @asynccontextmanager
+    async def read_snapshot(self) -> AsyncIterator[None]:
+        """A transaction that only reads, and sees one moment of the database throughout."""
+        if isinstance(self.engine, SQLiteEngine):
+            async with self.engine.transaction(transaction_type=TransactionType.deferred):
+                yield
+            return
+        async with self.engine.transaction():
+            await User.raw("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield
+
 
 def _make_engine(url: str) -> DatabaseEngine:
     if url.startswith("sqlite:///"):
