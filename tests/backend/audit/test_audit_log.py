@@ -127,6 +127,18 @@ def test_a_daisy_chain_and_swag_moments_are_verified(
     assert verdict["rounds"] == {"handed_on": 1, "verified": 2}
 
 
+def test_an_open_round_is_checked_as_far_as_it_is(
+    server: Server, make_federation: MakeFederation
+) -> None:
+    federation = make_federation()
+    assert federation.upload(federation.participants[0], update(0)).status_code == 201
+
+    ended = verify(server, federation.training_id, "--json")
+
+    assert ended.returncode == 0, ended.stdout
+    assert json.loads(ended.stdout.splitlines()[-1])["rounds"] == {"open": 1}
+
+
 def test_an_unknown_training_is_a_mistake_and_no_difference(server: Server) -> None:
     for given, word in (("00000000-0000-0000-0000-000000000000", "not found"), ("x", "UUID")):
         ended = verify(server, given)
