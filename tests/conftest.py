@@ -9,7 +9,7 @@ import httpx
 import pytest
 from xdist.remote import Producer
 
-from tests import distribution
+from tests import distribution, leftovers
 from tests.federations import MakeFederation, People, new_federation
 from tests.servers import PostgreSQL, RayCluster, Server, short_temporary_folder
 from tests.webhooks import WebhookReceiver
@@ -19,9 +19,16 @@ LOG_TAIL_CHARACTERS = 6000
 _log_positions = pytest.StashKey[dict[Server, int]]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let SIGTERM end the tests like Ctrl-C, with the processes that they started."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not distribution.is_worker(config):
+        leftovers.mark()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not distribution.is_worker(config):
+        leftovers.end()
 
 
 @pytest.hookimpl(optionalhook=True)

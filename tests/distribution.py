@@ -23,6 +23,11 @@ def workers(config: pytest.Config) -> int:
     return WORKERS if whole and len(os.sched_getaffinity(0)) >= WORKERS else 0
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests for another that shares them out."""
+    return hasattr(config, "workerinput")
+
+
 def share_of(nodeid: str) -> str:
     """What a test must be run together with: the tests on its database, else its folder's.
 
