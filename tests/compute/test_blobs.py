@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from compute.blobs import (
     open_blob_store,
 )
 
-CONTENT = os.urandom(3 * 1024**2 + 17)
+CONTENT = random.Random(0).randbytes(3 * 1024**2 + 17)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 MISSING = "0" * 64
 
