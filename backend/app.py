@@ -46,9 +46,18 @@ from backend.security.authentication import AuthenticationMiddleware, Authentica
 from backend.security.content_negotiation import require_json_accepted
 from backend.security.webhook_targets import WebhookPolicy
 from backend.settings import Settings
+from backend.sweeper import sweep_forever
 from backend.system.controller import HealthController
 from backend.trainings.controller import TrainingController
 from backend.trainings.service import TrainingService
+from backend.uploads.controller import UploadController
+from backend.uploads.protocol import (
+    REQUEST_HEADERS,
+    RESPONSE_HEADERS,
+    UPLOADS_PATH,
+    protocol_headers,
+)
+from backend.uploads.service import PartialUploads
 from backend.users.controller import UserController
 from backend.users.service import UserService
 from backend.weights import Weights
@@ -92,14 +101,22 @@ def create_app(
     )
     reconciler = Reconciler(coordinator=coordinator, aggregation=aggregation, gateway=gateway)
     base_url = settings.http.base_url
+    partial_uploads = PartialUploads(
+        database=database,
+        blobs=blobs,
+        folder=settings.storage.data_dir / "uploads",
+        max_upload_bytes=settings.http.max_upload_bytes,
+    )
     injected: dict[str, object] = {
         "database": database,
         "weights": weights,
         "forms": FormReader(
             weights.blobs,
+            partial_uploads,
             max_upload_bytes=settings.http.max_upload_bytes,
             max_body_bytes=settings.http.max_body_bytes,
         ),
+        "partial_uploads": partial_uploads,
         "gateway": gateway,
         "callback_target": callback,
         "coordinator": coordinator,
@@ -126,10 +143,18 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await database.open()
+        await database.warn_unless_durable()
         tasks = [
             asyncio.create_task(_connect(gateway, on_compute_ready)),
             asyncio.create_task(pusher.run()),
             asyncio.create_task(reconciler.run()),
+            asyncio.create_task(
+                sweep_forever(
+                    weights,
+                    partial_uploads,
+                    grace_seconds=settings.storage.orphan_grace_seconds,
+                )
+            ),
         ]
         for task in tasks:
             task.add_done_callback(_log_failure)
@@ -143,6 +168,14 @@ def create_app(
             await gateway.stop()
             await database.close()
 
+    async def before_request(request: Request[object, object, State]) -> Response[None] | None:
+        if (options := answer_options(request)) is not None:
+            if request.url.path.startswith(UPLOADS_PATH):
+                options.headers.update(protocol_headers(settings.http.max_upload_bytes))
+            return options
+        await require_json_accepted(request)
+        return None
+
     app = Litestar(
         route_handlers=[
             UserController,
@@ -152,6 +185,7 @@ def create_app(
             audit_log,
             MetricController,
             predict,
+            UploadController,
             HealthController,
             *([make_dummy] if settings.http.debug else []),
             take_callback,
@@ -166,7 +200,7 @@ def create_app(
             name: Provide(_always(part), sync_to_thread=False) for name, part in injected.items()
         },
         middleware=[DefineMiddleware(AuthenticationMiddleware)],
-        before_request=_before_request,
+        before_request=before_request,
         cors_config=_cors_config(settings),
         exception_handlers={Exception: answer_error},
         openapi_config=openapi_config(version(DISTRIBUTION)),
@@ -180,13 +214,6 @@ def create_app(
     return app
 
 
-async def _before_request(request: Request[object, object, State]) -> Response[None] | None:
-    if (options := answer_options(request)) is not None:
-        return options
-    await require_json_accepted(request)
-    return None
-
-
 def _cors_config(settings: Settings) -> CORSConfig | None:
     """Which pages may call the API; no cookie goes along, they send credentials in the header."""
     if not settings.access.cors_origins:
@@ -194,8 +221,16 @@ def _cors_config(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=list(settings.access.cors_origins),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"],
-        allow_headers=["Authorization", "Content-Type", "Accept"],
-        expose_headers=["Content-Disposition", "ETag", "Retry-After"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "Accept"),
+            *("Range", "If-Range", "If-None-Match"),
+            *REQUEST_HEADERS,
+        ],
+        expose_headers=[
+            *("Content-Disposition", "ETag", "Retry-After"),
+            *("Accept-Ranges", "Content-Range", "Repr-Digest"),
+            *RESPONSE_HEADERS,
+        ],
     )
 
 

@@ -23,9 +23,10 @@ from backend.audit.commands import verify
 from backend.data_dir import DataDir, open_data_dir, write_private
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.errors import BadSetting, StartupError
-from backend.http_methods import answer_head
+from backend.errors import BadSetting, DatabaseUnavailable, StartupError
+from backend.http_methods import answer_head, override_method
 from backend.settings import Settings, load_settings
+from backend.uploads.protocol import UPLOADS_PATH
 from backend.users.commands import user
 from compute.blobs import BlobError, BlobStore, open_blob_store
 
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 GRACEFUL_SHUTDOWN_SECONDS = 5
 LONGEST_SHUTDOWN_SECONDS = 11
 BACKLOG = 2048
-STALE_UPLOAD_SECONDS = 24 * 3600.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -139,7 +139,7 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
     )
     server = _StoppableServer(
         uvicorn.Config(
-            answer_head(app),
+            override_method(answer_head(app), below=UPLOADS_PATH),
             log_config=None,
             access_log=settings.http.debug,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
@@ -205,13 +205,10 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _open_blobs(settings: Settings) -> BlobStore:
-    """The blob store, without what uploads that were cut off left behind."""
     try:
-        blobs = open_blob_store(settings.storage.blobs)
-        blobs.sweep_staged(older_than_seconds=STALE_UPLOAD_SECONDS)
-    except (ValueError, BlobError, OSError) as error:
+        return open_blob_store(settings.storage.blobs)
+    except (ValueError, BlobError) as error:
         raise StartupError(f"The blob store cannot be used: {error}.") from error
-    return blobs
 
 
 async def _prepare_database(settings: Settings) -> None:
@@ -222,7 +219,7 @@ async def _prepare_database(settings: Settings) -> None:
     try:
         await database.open()
         await migrate()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error) as error:
+    except (DatabaseUnavailable, asyncpg.PostgresError, sqlite3.Error) as error:
         raise StartupError(f"The database cannot be used: {error}.") from error
     finally:
         await database.close()

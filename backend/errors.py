@@ -12,22 +12,28 @@ StarlingError
 │   └── LateUpdate            409  the round is closed; says which one is open
 ├── Gone                      410  it was there and was deleted for good
 ├── NotAcceptable             406  the caller accepts no format that this address answers in
+├── VersionNotSupported       412  of the protocol for resumable uploads
 ├── TooLarge                  413
 ├── WrongMediaType            415
-└── TooManyAttempts           429  too many failed logins; `Retry-After` says when to try again
+├── RangeNotSatisfiable       416
+├── UploadInUse               423  another request appends to it
+├── TooManyAttempts           429  too many failed logins; `Retry-After` says when to try again
+└── ChecksumMismatch          460  the bytes were damaged on their way; none of them was kept
 ComputeUnavailable, BlobStoreUnavailable 503, BlobStoreFull 507: see `OUTAGES`
+DatabaseUnavailable              503  try again later; see `OUTAGES`
+├── OutcomeUnknown               503  it went away while it committed
+└── DatabaseFull                 507
 StartupError                       ends `starling` with one line and exit code 1
 └── BadSetting                     ... and exit code 2
 """
 
 import logging
-import sqlite3
 from collections.abc import Mapping
 from typing import cast
 
-import asyncpg
 from litestar import Request, Response
 from litestar.datastructures import State
+from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.status_codes import (
     HTTP_400_BAD_REQUEST,
@@ -38,8 +44,11 @@ from litestar.status_codes import (
     HTTP_406_NOT_ACCEPTABLE,
     HTTP_409_CONFLICT,
     HTTP_410_GONE,
+    HTTP_412_PRECONDITION_FAILED,
     HTTP_413_REQUEST_ENTITY_TOO_LARGE,
     HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+    HTTP_416_REQUESTED_RANGE_NOT_SATISFIABLE,
+    HTTP_423_LOCKED,
     HTTP_429_TOO_MANY_REQUESTS,
     HTTP_500_INTERNAL_SERVER_ERROR,
     HTTP_503_SERVICE_UNAVAILABLE,
@@ -50,6 +59,8 @@ from compute.blobs import BlobStoreFull, BlobStoreUnavailable
 from compute.gateway import ComputeUnavailable
 
 logger = logging.getLogger(__name__)
+
+HTTP_460_CHECKSUM_MISMATCH = 460  # of the tus protocol; no registered status says it
 
 FieldErrors = Mapping[str, list[str]]
 
@@ -136,6 +147,26 @@ class WrongMediaType(StarlingError):
     """The body is in a format that this address does not take."""
 
 
+class RangeNotSatisfiable(StarlingError):
+    """The range asked for begins behind the last byte."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"Range: the file has {size_bytes} bytes; ask for some of these.")
+        self.size_bytes = size_bytes
+
+
+class VersionNotSupported(StarlingError):
+    """The client speaks another version of the protocol."""
+
+
+class UploadInUse(StarlingError):
+    """Another request appends to the upload at this moment."""
+
+
+class ChecksumMismatch(StarlingError):
+    """The bytes are not those that the client's checksum is of."""
+
+
 class NotAcceptable(StarlingError):
     """The caller accepts no format that this address answers in."""
 
@@ -146,6 +177,18 @@ class TooManyAttempts(StarlingError):
     def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class DatabaseUnavailable(Exception):
+    """The database does not answer, or cannot do this now; nothing of it was committed."""
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The database went away during COMMIT: what was written is there, or will be, or is not."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The database has no space left; nothing was committed."""
 
 
 STATUS: dict[type[StarlingError], int] = {
@@ -163,14 +206,18 @@ STATUS: dict[type[StarlingError], int] = {
     WrongMediaType: HTTP_415_UNSUPPORTED_MEDIA_TYPE,
     NotAcceptable: HTTP_406_NOT_ACCEPTABLE,
     TooManyAttempts: HTTP_429_TOO_MANY_REQUESTS,
+    RangeNotSatisfiable: HTTP_416_REQUESTED_RANGE_NOT_SATISFIABLE,
+    VersionNotSupported: HTTP_412_PRECONDITION_FAILED,
+    UploadInUse: HTTP_423_LOCKED,
+    ChecksumMismatch: HTTP_460_CHECKSUM_MISMATCH,
 }
 
-_DATABASE_AWAY = (
-    HTTP_503_SERVICE_UNAVAILABLE,
-    "The database does not answer at the moment; nothing was stored. Try again soon.",
+_FULL = (
+    HTTP_507_INSUFFICIENT_STORAGE,
+    "The server has no space left; nothing was stored. Tell its operator.",
 )
 
-# Nobody's mistake: the same request may succeed later. Details go to the log.
+# Nobody's mistake: the same request may succeed later. Details go to the log. The first that fits.
 OUTAGES: dict[type[Exception], tuple[int, str]] = {
     ComputeUnavailable: (
         HTTP_503_SERVICE_UNAVAILABLE,
@@ -180,19 +227,21 @@ OUTAGES: dict[type[Exception], tuple[int, str]] = {
         HTTP_503_SERVICE_UNAVAILABLE,
         "The blob store does not answer at the moment; nothing was stored. Try again soon.",
     ),
-    sqlite3.OperationalError: _DATABASE_AWAY,
-    asyncpg.PostgresConnectionError: _DATABASE_AWAY,
-    asyncpg.CannotConnectNowError: _DATABASE_AWAY,
-    asyncpg.InterfaceError: _DATABASE_AWAY,
-    ConnectionError: _DATABASE_AWAY,
-    BlobStoreFull: (
-        HTTP_507_INSUFFICIENT_STORAGE,
-        "The server has no space left; nothing was stored. Tell its operator.",
+    BlobStoreFull: _FULL,
+    DatabaseFull: _FULL,
+    OutcomeUnknown: (
+        HTTP_503_SERVICE_UNAVAILABLE,
+        "The database went away while it stored this; whether it did is not known. Send it again.",
+    ),
+    DatabaseUnavailable: (
+        HTTP_503_SERVICE_UNAVAILABLE,
+        "The database does not answer at the moment; nothing was stored. Try again soon.",
     ),
 }
 
 HEADERS: dict[int, dict[str, str]] = {
     HTTP_401_UNAUTHORIZED: {"WWW-Authenticate": "Token"},
+    HTTP_423_LOCKED: {"Retry-After": "2"},
     HTTP_503_SERVICE_UNAVAILABLE: {"Retry-After": "2"},
 }
 
@@ -221,6 +270,8 @@ def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
         response = answer(STATUS[type(error)], error.detail, error.errors)
         if isinstance(error, TooManyAttempts):
             response.headers["Retry-After"] = str(error.retry_after_seconds)
+        if isinstance(error, RangeNotSatisfiable):
+            response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
         return response
     if isinstance(error, ValidationException):
         errors = _field_errors(error)
@@ -268,6 +319,8 @@ def _field_errors(error: ValidationException) -> dict[str, list[str]]:
         message, key = entry.get("message", "invalid"), entry.get("key", "body")
         if key == "data":
             key, message = named_field(message)
+        elif entry.get("source") == ParamType.HEADER:
+            key = key.replace("_", "-").title()
         errors.setdefault(key.split("[")[0].split(".")[0], []).append(message)
     return errors
 

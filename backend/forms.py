@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from litestar import Request
 from litestar.datastructures import State
@@ -20,6 +21,8 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from backend.errors import InvalidRequest, StarlingError, TooLarge, WrongMediaType
+from backend.security.authentication import CallerRequest
+from backend.uploads.service import PartialUploads
 from compute.blobs import BlobStore, Staged, StagedWriter
 
 MAX_FIELDS = 20_000
@@ -27,6 +30,8 @@ MAX_FIELD_BYTES = 16 * 1024**2
 WRITE_BATCH_BYTES = 1024**2
 
 MULTIPART = "multipart/form-data"
+# Follows the name of a file in the name of the field that takes the id of an upload instead.
+UPLOAD_SUFFIX = "_upload"
 URLENCODED = "application/x-www-form-urlencoded"
 
 UserT = TypeVar("UserT")
@@ -156,16 +161,41 @@ async def receive_form(
 class FormReader:
     """Receives forms into this server's blob store, within its limits."""
 
-    def __init__(self, blobs: BlobStore, *, max_upload_bytes: int, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        partial_uploads: PartialUploads,
+        *,
+        max_upload_bytes: int,
+        max_body_bytes: int,
+    ) -> None:
         self.blobs = blobs
+        self._partial_uploads = partial_uploads
         self.max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
 
-    def uploads(
-        self, request: Request[UserT, object, State], *files: str
-    ) -> AbstractAsyncContextManager[Form]:
-        """A form with files as large as the server takes. See `receive_form`."""
-        return receive_form(request, self.blobs, files=files, limit_bytes=self._max_upload_bytes)
+    @asynccontextmanager
+    async def uploads(self, request: CallerRequest, *files: str) -> AsyncIterator[Form]:
+        """A form with files as large as the server takes. See `receive_form`.
+
+        In place of file `x`, text field `x_upload` may name a finished upload of the caller's.
+        """
+        async with receive_form(
+            request, self.blobs, files=files, limit_bytes=self._max_upload_bytes
+        ) as form:
+            for name in files:
+                await self._take_finished_upload(form, name, request.user.id)
+            yield form
+
+    async def _take_finished_upload(self, form: Form, name: str, owner: UUID) -> None:
+        field = name + UPLOAD_SUFFIX
+        given_id = form.text(field)
+        if given_id is None:
+            return
+        if name in form.files:
+            raise InvalidRequest.field(field, f"Send either this or the file {name}.")
+        form.files[name] = await self._partial_uploads.stage(field, given_id, owner)
+        del form.fields[field]
 
     async def drained(
         self, request: Request[UserT, object, State], decision: Awaitable[DecisionT]

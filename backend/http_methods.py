@@ -1,12 +1,18 @@
-"""HEAD wherever GET is answered, and OPTIONS that names every method of an address."""
+"""HEAD wherever GET is answered, OPTIONS that names every method, and methods behind POST."""
 
-from typing import cast
+from typing import TypeVar, cast
 
 from litestar import Request, Response
-from litestar.datastructures import State
+from litestar.datastructures import Headers, State
 from litestar.routes import HTTPRoute
 from litestar.status_codes import HTTP_204_NO_CONTENT
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+UserT = TypeVar("UserT")
+
+_IS_HEAD = "starling.is_head"
+_OVERRIDE = "x-http-method-override"
+_OVERRIDES = frozenset({"PATCH", "DELETE", "HEAD"})
 
 
 def answer_head(app: ASGIApp) -> ASGIApp:
@@ -26,9 +32,31 @@ def answer_head(app: ASGIApp) -> ASGIApp:
                 message = cast("Message", {**message, "body": b""})
             await send(message)
 
-        await app(cast("Scope", {**scope, "method": "GET"}), receive, send_head)
+        asked = {**scope, "method": "GET", _IS_HEAD: True}
+        await app(cast("Scope", asked), receive, send_head)
 
     return wrapped
+
+
+def override_method(app: ASGIApp, *, below: str) -> ASGIApp:
+    """The application that, below a path, takes POST for what X-HTTP-Method-Override says.
+
+    Some networks let nothing but GET and POST through; the tus protocol has this for them.
+    """
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") == "POST" and scope["path"].startswith(below):
+            method = Headers.from_scope(scope).get(_OVERRIDE, "").upper()
+            if method in _OVERRIDES:
+                scope = cast("Scope", {**scope, "method": method})
+        await app(scope, receive, send)
+
+    return wrapped
+
+
+def is_head(request: Request[UserT, object, State]) -> bool:
+    """Whether only the headers are wanted: a handler may spare itself the body."""
+    return _IS_HEAD in request.scope
 
 
 def answer_options(request: Request[object, object, State]) -> Response[None] | None:

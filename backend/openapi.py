@@ -31,7 +31,7 @@ from litestar.openapi.spec import (
 )
 from litestar.serialization import encode_json
 
-from backend.forms import MULTIPART, URLENCODED
+from backend.forms import MULTIPART, UPLOAD_SUFFIX, URLENCODED
 from backend.security.content_negotiation import JSON_LINES
 
 VENDOR_URL = "/static/vendor"
@@ -75,18 +75,22 @@ _ERROR_SCHEMA = Schema(
 )
 
 
+_FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+
+
 class FormField(msgspec.Struct, frozen=True):
     """One field of a form, for the document; what is accepted is decided where it is read."""
 
     name: str
-    kind: Literal["text", "integer", "file", "any"] = "text"
+    kind: Literal["text", "integer", "file", "resumable file", "any"] = "text"
     required: bool = False
     repeated: bool = False
 
     def schema(self) -> Schema:
         """JSON schema of the field."""
         single = {
-            "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+            "file": _FILE,
+            "resumable file": _FILE,
             "integer": Schema(type=OpenAPIType.INTEGER),
             "text": Schema(type=OpenAPIType.STRING),
             "any": Schema(),
@@ -100,7 +104,7 @@ def form_operation(*fields: FormField, json_fields: Sequence[FormField] = ()) ->
     Args:
         json_fields: Fields of the JSON object that is taken instead; none: no JSON is taken.
     """
-    has_file = any(field.kind == "file" for field in fields)
+    has_file = any(field.kind in {"file", "resumable file"} for field in fields)
     content = dict.fromkeys(
         (MULTIPART,) if has_file else (MULTIPART, URLENCODED),
         OpenAPIMediaType(schema=_object_schema(fields)),
@@ -131,10 +135,27 @@ class JsonLinesToo(Operation):
 
 
 def _object_schema(fields: Sequence[FormField]) -> Schema:
+    """The schema of a form; a resumable file may be the id of a finished upload instead."""
+    resumable = [field for field in fields if field.kind == "resumable file"]
+    properties: dict[str, Reference | Schema] = {f.name: f.schema() for f in fields}
+    for field in resumable:
+        properties[field.name + UPLOAD_SUFFIX] = Schema(
+            type=OpenAPIType.STRING,
+            format=OpenAPIFormat.UUID,
+            description=f"Id of a finished upload of `POST /api/uploads/`, not {field.name}.",
+        )
+    either = [
+        Schema(
+            any_of=[Schema(required=[name]) for name in (field.name, field.name + UPLOAD_SUFFIX)]
+        )
+        for field in resumable
+        if field.required
+    ]
     return Schema(
         type=OpenAPIType.OBJECT,
-        properties={field.name: field.schema() for field in fields},
-        required=[field.name for field in fields if field.required] or None,
+        properties=properties,
+        required=[f.name for f in fields if f.required and f not in resumable] or None,
+        all_of=either or None,
     )
 
 
@@ -161,7 +182,7 @@ def _complete_operation(operation: Operation, *, public: bool) -> None:
     answers = {
         status: answer
         for status, answer in (operation.responses or {}).items()
-        if status.startswith("2")
+        if status.startswith(("2", "3"))
     }
     for answer in answers.values():
         if isinstance(answer, OpenAPIResponse) and answer.content and BINARY in answer.content:

@@ -65,11 +65,14 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         database_url: `sqlite:///path` or `postgresql://user:password@host/name`; None: SQLite in
             the data directory.
         blob_url: `file:///path` or `s3://bucket/prefix`; None: a folder in the data directory.
+            It is this server's alone: what the database does not know is deleted from it.
+        orphan_grace_seconds: How old a blob is before it is deleted for want of a row about it.
     """
 
     data_dir: Path
     database_url: str | None = None
     blob_url: str | None = None
+    orphan_grace_seconds: Seconds = 3600.0
 
     @property
     def database(self) -> str:
@@ -150,6 +153,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("STARLING_DATA_DIR", "storage", "data_dir", "folder of database, blobs and secret"),
     Variable("STARLING_DATABASE_URL", "storage", "database_url", "sqlite:/// or postgresql:// URL"),
     Variable("STARLING_BLOB_URL", "storage", "blob_url", "file:/// or s3:// URL"),
+    Variable(
+        "STARLING_ORPHAN_GRACE_SECONDS",
+        "storage",
+        "orphan_grace_seconds",
+        "age at which a blob that nothing refers to is deleted",
+    ),
     Variable("STARLING_RAY_DASHBOARD", "compute", "dashboard", "serve the embedded Ray dashboard"),
     Variable("STARLING_RAY_DASHBOARD_PORT", "compute", "dashboard_port", "its port"),
     Variable(

@@ -45,6 +45,13 @@ STAGED_PREFIX = "staged/"
 # The largest object that S3 copies in one request; a larger one is streamed through us.
 S3_COPY_LIMIT_BYTES = 5 * 1024**3
 
+# The disk is full, a quota is used up, or the file is as large as this process may write.
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Another file system, one without hard links, somebody else's file, or too many links.
+_CANNOT_LINK = frozenset(
+    {errno.EXDEV, errno.ENOTSUP, errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EACCES}
+)
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STAGED_KEY = re.compile(r"staged/[0-9a-f]{32}")
 
@@ -144,6 +151,13 @@ class BlobStore(Protocol):
         """
         ...
 
+    def stage_file(self, path: Path) -> Staged:
+        """A staged upload of the file's bytes; the file stays, and MUST NOT change any more.
+
+        Raises `BlobNotFound` when there is no such file.
+        """
+        ...
+
     def scratch_file(self) -> contextlib.AbstractContextManager[Path]:
         """A path to write a file at that `put_file(consume=True)` takes cheaply.
 
@@ -221,6 +235,12 @@ def is_digest(key: str) -> bool:
     return _DIGEST.fullmatch(key) is not None
 
 
+def storage_error(error: OSError) -> BlobError:
+    """What a failed write means: no space is left, or the store is not available."""
+    kind = BlobStoreFull if error.errno in _NO_SPACE else BlobStoreUnavailable
+    return kind(str(error))
+
+
 class LocalBlobStore:
     """Blobs as files under one folder: `blobs/ab/abcd…` and `staged/…`, on one file system."""
 
@@ -230,8 +250,7 @@ class LocalBlobStore:
         self._staged = root / "staged"
         with _translated():
             for folder in (self._blobs, self._staged):
-                folder.mkdir(parents=True, exist_ok=True)
-            _fsync_directory(root)
+                _make_folder(folder)
 
     def stage(self) -> "_LocalWriter":
         return _LocalWriter(self._staged / uuid.uuid4().hex)
@@ -241,6 +260,7 @@ class LocalBlobStore:
         target = self._path(staged.digest)
         with _translated():
             try:
+                os.utime(source)  # it counts as put now, however long it was on its way
                 _fsync_file(source)
             except FileNotFoundError:
                 if not target.exists():
@@ -271,6 +291,20 @@ class LocalBlobStore:
         blob = _put_chunks(self, _file_chunks(path))  # another file system: copy
         path.unlink(missing_ok=True)
         return blob
+
+    def stage_file(self, path: Path) -> Staged:
+        with _translated():
+            digest, size_bytes = _digest_of(path)
+            staged = Staged(STAGED_PREFIX + uuid.uuid4().hex, digest, size_bytes)
+            os.utime(path)  # or a sweep of what was staged long ago would take it
+            try:
+                self._path(staged.key).hardlink_to(path)
+            except OSError as error:
+                if error.errno not in _CANNOT_LINK:
+                    raise
+            else:
+                return staged
+        return _stage_chunks(self, _file_chunks(path))
 
     @contextlib.contextmanager
     def scratch_file(self) -> Iterator[Path]:
@@ -342,14 +376,11 @@ class LocalBlobStore:
         A blob that is there already is replaced by the same bytes: that makes it young again, so
         that a sweep of old orphans running at this moment does not take it.
         """
-        try:
-            target.parent.mkdir()
-        except FileExistsError:
-            pass
-        else:
-            _fsync_directory(self._blobs)
+        target.parent.mkdir(exist_ok=True)
         source.replace(target)
         _fsync_directory(target.parent)
+        # Even if the folder was there: who made it may not have come to this line yet.
+        _fsync_directory(self._blobs)
 
 
 class _LocalWriter:
@@ -429,6 +460,10 @@ class S3BlobStore:
         if consume:
             path.unlink(missing_ok=True)
         return blob
+
+    def stage_file(self, path: Path) -> Staged:
+        with _translated():
+            return _stage_chunks(self, _file_chunks(path))
 
     @contextlib.contextmanager
     def scratch_file(self) -> Iterator[Path]:
@@ -573,15 +608,18 @@ def _require_safe(key: str) -> None:
 
 
 def _put_chunks(store: BlobStore, chunks: Iterable[Chunk]) -> BlobRef:
+    return store.promote(_stage_chunks(store, chunks))
+
+
+def _stage_chunks(store: BlobStore, chunks: Iterable[Chunk]) -> Staged:
     writer = store.stage()
     try:
         for chunk in chunks:
             writer.write(chunk)
-        staged = writer.finish()
+        return writer.finish()
     except BaseException:
         writer.abort()
         raise
-    return store.promote(staged)
 
 
 def _file_chunks(path: Path) -> Iterator[bytes]:
@@ -636,6 +674,20 @@ def _link_if_there(cached: Path, path: Path) -> bool:
     return True
 
 
+def _make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, durably."""
+    try:
+        path.mkdir()
+    except FileNotFoundError:
+        _make_folder(path.parent)
+        _make_folder(path)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        _fsync_directory(path.parent)
+
+
 def _fsync_file(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -687,6 +739,4 @@ def _translated() -> Iterator[None]:
     except ObjectStoreError as error:
         raise BlobStoreUnavailable(str(error)) from error
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise BlobStoreFull(str(error)) from error
-        raise BlobStoreUnavailable(str(error)) from error
+        raise storage_error(error) from error

@@ -17,7 +17,7 @@ from rich.markup import escape
 from backend.audit.findings import Check, Finding, Findings, Outcome, Verdict
 from backend.audit.verification import verify as verify_training
 from backend.db.engine import Database
-from backend.errors import NotFound, StartupError
+from backend.errors import DatabaseUnavailable, NotFound, StartupError
 from backend.settings import Settings, load_settings
 from compute.blobs import BlobError, open_blob_store
 
@@ -81,7 +81,7 @@ async def _verified(
         raise CannotVerify(error.detail) from error
     except BlobError as error:
         raise CannotVerify(f"The blob store cannot be read: {error}.") from error
-    except (OSError, asyncpg.PostgresError, sqlite3.Error) as error:
+    except (DatabaseUnavailable, OSError, asyncpg.PostgresError, sqlite3.Error) as error:
         raise CannotVerify(f"The database cannot be read: {error}.") from error
     finally:
         await database.close()

@@ -1,7 +1,6 @@
 """Models over HTTP."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from litestar import Controller, delete, get, post
@@ -9,10 +8,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from backend.errors import NothingHere
 from backend.forms import FormReader
 from backend.json_bodies import is_json, read_json
 from backend.models.access import find_own_global, find_upload_target
+from backend.models.downloads import BINARY, DOWNLOAD_RESPONSES, send_blob
 from backend.models.schemas import (
     AnyModelJson,
     AnyModelMetadata,
@@ -26,17 +25,15 @@ from backend.openapi import FormField, form_operation
 from backend.security.authentication import CallerRequest
 from backend.trainings.schemas import Detail
 from backend.weights import Weights
-from compute.blobs import BlobNotFound
 
 MODEL_FILES = ("model_file", "model_preprocessing_file")
 MOMENT_FILES = ("first_moment_file", "second_moment_file")
-BINARY = "application/octet-stream"
 
 ModelUpload = form_operation(
     FormField("name", required=True),
     FormField("description", required=True),
-    FormField("model_file", kind="file", required=True),
-    FormField("model_preprocessing_file", kind="file"),
+    FormField("model_file", kind="resumable file", required=True),
+    FormField("model_preprocessing_file", kind="resumable file"),
     FormField("input_shape", repeated=True),
     FormField("type"),
     FormField("round", kind="integer"),
@@ -51,7 +48,7 @@ ModelUpload = form_operation(
 UpdateUpload = form_operation(
     FormField("round", kind="integer", required=True),
     FormField("sample_size", kind="integer", required=True),
-    FormField("model_file", kind="file", required=True),
+    FormField("model_file", kind="resumable file", required=True),
     FormField("metric_names", repeated=True),
     FormField("metric_values", repeated=True),
     FormField("owner"),
@@ -59,11 +56,11 @@ UpdateUpload = form_operation(
 MomentsUpload = form_operation(
     FormField("round", kind="integer", required=True),
     FormField("sample_size", kind="integer", required=True),
-    FormField("first_moment_file", kind="file", required=True),
-    FormField("second_moment_file", kind="file", required=True),
+    FormField("first_moment_file", kind="resumable file", required=True),
+    FormField("second_moment_file", kind="resumable file", required=True),
 )
 PreprocessingUpload = form_operation(
-    FormField("model_preprocessing_file", kind="file", required=True)
+    FormField("model_preprocessing_file", kind="resumable file", required=True)
 )
 
 
@@ -153,7 +150,7 @@ class ModelController(Controller):
         """One model with its layer statistics."""
         return await model_service.metadata(model_id, request.user)
 
-    @get("/{model_id:str}/", media_type=BINARY)
+    @get("/{model_id:str}/", media_type=BINARY, responses=DOWNLOAD_RESPONSES)
     async def download(
         self,
         request: CallerRequest,
@@ -163,7 +160,7 @@ class ModelController(Controller):
     ) -> Stream:
         """The model file, in the container that was uploaded."""
         digest = await model_service.weights_digest(model_id, request.user)
-        return await _download(weights, digest, f"model-{model_id}.pt")
+        return await send_blob(request, weights.blobs, digest, f"model-{model_id}.pt")
 
     @get("/{model_id:str}/versions/")
     async def list_versions(
@@ -175,7 +172,11 @@ class ModelController(Controller):
         """What the model was after each aggregation; `round` 0 is what was uploaded."""
         return await model_service.versions(model_id, request.user)
 
-    @get("/{model_id:str}/versions/{round:int}/", media_type=BINARY)
+    @get(
+        "/{model_id:str}/versions/{round:int}/",
+        media_type=BINARY,
+        responses=DOWNLOAD_RESPONSES,
+    )
     async def download_version(
         self,
         request: CallerRequest,
@@ -186,9 +187,9 @@ class ModelController(Controller):
     ) -> Stream:
         """The model file as it was after `round` aggregations; 410 when it is not kept any more."""
         digest = await model_service.version_digest(model_id, round, request.user)
-        return await _download(weights, digest, f"model-{model_id}-round-{round}.pt")
+        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-round-{round}.pt")
 
-    @get("/{model_id:str}/preprocessing/", media_type=BINARY)
+    @get("/{model_id:str}/preprocessing/", media_type=BINARY, responses=DOWNLOAD_RESPONSES)
     async def preprocessing(
         self,
         request: CallerRequest,
@@ -198,9 +199,9 @@ class ModelController(Controller):
     ) -> Stream:
         """The preprocessing module of a model."""
         digest = await model_service.preprocessing_digest(model_id, request.user)
-        return await _download(weights, digest, f"model-{model_id}-proprecessing.pt")
+        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-proprecessing.pt")
 
-    @get("/{model_id:str}/swag/{moment:str}/", media_type=BINARY)
+    @get("/{model_id:str}/swag/{moment:str}/", media_type=BINARY, responses=DOWNLOAD_RESPONSES)
     async def swag_moment(
         self,
         request: CallerRequest,
@@ -212,7 +213,7 @@ class ModelController(Controller):
         """The aggregated first or second SWAG moment, a torch-saved 1-D tensor."""
         first = moment == "first"
         digest = await model_service.moment_digest(model_id, request.user, first=first)
-        return await _download(weights, digest, f"model-{model_id}-swag-{moment}.pt")
+        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-swag-{moment}.pt")
 
     @delete("/{model_id:str}/", status_code=200)
     async def delete_model(
@@ -224,26 +225,3 @@ class ModelController(Controller):
         """Remove a model, and with a global one its training."""
         await model_service.delete(model_id, request.user)
         return Detail("Model removed!")
-
-
-async def _download(weights: Weights, digest: str, filename: str) -> Stream:
-    try:
-        size_bytes = await asyncio.to_thread(weights.blobs.size, digest)
-    except BlobNotFound as error:
-        # It was replaced or deleted since its row was read.
-        raise NothingHere("The file was replaced a moment ago. Ask again.") from error
-    return Stream(
-        _chunks(weights, digest),
-        media_type=BINARY,
-        headers={
-            "Content-Disposition": f'filename="{filename}"',
-            "Content-Length": str(size_bytes),
-            "ETag": f'"{digest}"',
-        },
-    )
-
-
-async def _chunks(weights: Weights, digest: str) -> AsyncIterator[bytes]:
-    chunks = weights.blobs.read(digest)
-    while chunk := await asyncio.to_thread(next, chunks, b""):
-        yield chunk

@@ -27,7 +27,7 @@ from backend.db.tables import (
     Training,
     training_key,
 )
-from backend.errors import Conflict, InvalidRequest, NotFound, WrongState
+from backend.errors import Conflict, InvalidRequest, NotFound, StarlingError, WrongState
 from backend.metrics.values import MetricValue, metric_rows
 from backend.notifications.outbox import NotificationType
 from backend.notifications.pusher import Pusher
@@ -65,7 +65,7 @@ from compute.contract import Callback, MomentsAggregated, RoundAggregated, Round
 GRACE_SECONDS = 60.0
 
 
-class _RepeatedError(Exception):
+class _RepeatedError(StarlingError):
     """The same upload was recorded a moment ago; leaving by an error undoes the second one."""
 
 
@@ -127,7 +127,7 @@ class Coordinator:
             ):
                 await records.require_participant(training.id, update.owner)
                 if await is_repeated_update(update):
-                    raise _RepeatedError
+                    raise _RepeatedError("This was delivered a moment ago.")
                 round_row = await collecting_round(training, update.round, update.owner)
                 local_model = await insert_update(update, training, round_row)
                 await transitions.close_if_complete(training, round_row, effects)
@@ -155,7 +155,7 @@ class Coordinator:
             ):
                 await records.require_participant(training.id, moments.owner)
                 if await are_repeated_moments(moments):
-                    raise _RepeatedError
+                    raise _RepeatedError("This was delivered a moment ago.")
                 round_row = await collecting_moments_round(training, moments.round, moments.owner)
                 await insert_moments(moments, training, round_row)
                 await transitions.close_if_complete(training, round_row, effects)
@@ -349,20 +349,21 @@ class Coordinator:
             InvalidRequest: a reported blob is not in the store; aggregate again.
         """
         training_id = UUID(callback.training_id)
-        await self._require_blobs(callback)
-        async with self._decision(training_id) as (training, effects):
-            round_row = await Round.objects().get(
-                Round.key == training_key(training_id, callback.round)
-            )
-            if round_row is None:
-                raise NotFound("Round", callback.round)
-            match callback:
-                case RoundAggregated():
-                    await _apply_round(training, round_row, callback, effects)
-                case MomentsAggregated():
-                    await _apply_moments(training, round_row, callback, effects)
-                case RoundFailed():
-                    await _apply_failure(training, round_row, callback, effects)
+        async with self._weights.held(*_reported_blobs(callback)):
+            await self._require_blobs(callback)
+            async with self._decision(training_id) as (training, effects):
+                round_row = await Round.objects().get(
+                    Round.key == training_key(training_id, callback.round)
+                )
+                if round_row is None:
+                    raise NotFound("Round", callback.round)
+                match callback:
+                    case RoundAggregated():
+                        await _apply_round(training, round_row, callback, effects)
+                    case MomentsAggregated():
+                        await _apply_moments(training, round_row, callback, effects)
+                    case RoundFailed():
+                        await _apply_failure(training, round_row, callback, effects)
 
     @contextlib.asynccontextmanager
     async def _decision(self, training_id: UUID) -> AsyncIterator[tuple[Training, Effects]]:
@@ -409,14 +410,19 @@ class Coordinator:
                     )
 
     async def _require_blobs(self, callback: Callback) -> None:
-        digests: tuple[str, ...] = ()
-        if isinstance(callback, RoundAggregated):
-            digests = (callback.digest,)
-        elif isinstance(callback, MomentsAggregated):
-            digests = (callback.first_digest, callback.second_digest)
-        for digest in digests:
+        for digest in _reported_blobs(callback):
             if not await asyncio.to_thread(self._weights.blobs.exists, digest):
                 raise InvalidRequest(f"There is no blob {digest}.")
+
+
+def _reported_blobs(callback: Callback) -> tuple[str, ...]:
+    match callback:
+        case RoundAggregated():
+            return (callback.digest,)
+        case MomentsAggregated():
+            return (callback.first_digest, callback.second_digest)
+        case RoundFailed():
+            return ()
 
 
 async def _apply_round(

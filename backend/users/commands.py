@@ -22,7 +22,7 @@ from backend.data_dir import DataDirInUse, open_data_dir, read_secret
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.db.tables import User
-from backend.errors import StarlingError, StartupError
+from backend.errors import DatabaseUnavailable, StarlingError, StartupError
 from backend.security.invitations import new_invitation
 from backend.security.passwords import hash_password
 from backend.security.tokens import derive_token, hash_token
@@ -239,7 +239,7 @@ async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
             if not is_served:
                 await migrate()
             yield Accounts(database, secret)
-        except (OSError, asyncpg.PostgresError, sqlite3.Error) as error:
+        except (DatabaseUnavailable, asyncpg.PostgresError, sqlite3.Error) as error:
             raise StartupError(f"The database cannot be used: {error}.") from error
         finally:
             await database.close()

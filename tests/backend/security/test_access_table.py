@@ -475,6 +475,31 @@ def predict_locally(attempt: Attempt) -> Outcome:
     return attempt.send("POST", "/api/inference/", json=order)
 
 
+@tries("POST /api/uploads/")
+def begin_upload(attempt: Attempt) -> Outcome:
+    return attempt.send("POST", "/api/uploads/", headers={"Upload-Length": "0"})
+
+
+def upload_request(method: str, headers: dict[str, str]) -> None:
+    """Registers a try of this request on an upload of the actor's, in this row its owner only."""
+
+    @tries(f"{method} /api/uploads/{{upload_id}}/")
+    def on_upload(attempt: Attempt) -> Outcome:
+        scene = attempt.scene
+        begun = scene.actor.client.post("/api/uploads/", headers={"Upload-Length": "1"})
+        path = begun.headers["Location"]
+        client = scene.outsider.client if attempt.role == "actor" else attempt.client
+        answer = client.request(method, path, headers=headers, content=b"")
+        scene.actor.client.delete(path)
+        # For who may not see it, it is not there.
+        return answer, answer.status_code != 404
+
+
+upload_request("GET", {})
+upload_request("PATCH", {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"})
+upload_request("DELETE", {})
+
+
 @tries("POST /internal/callbacks/")
 def call_back(attempt: Attempt) -> Outcome:
     return attempt.send("POST", "/internal/callbacks/", json={"type": "round_failed"})

@@ -1,0 +1,135 @@
+"""Blobs over HTTP: whole, in part (RFC 9110, section 14), or not again.
+
+The entity tag is the SHA-256 of the bytes, so it is strong, and says what a client should have.
+"""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator
+from typing import NamedTuple, TypeVar
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.response import Stream
+from litestar.status_codes import (
+    HTTP_200_OK,
+    HTTP_206_PARTIAL_CONTENT,
+    HTTP_304_NOT_MODIFIED,
+)
+
+from backend.errors import NothingHere, RangeNotSatisfiable
+from backend.http_methods import is_head
+from compute.blobs import BlobNotFound, BlobStore
+
+UserT = TypeVar("UserT")
+
+BINARY = "application/octet-stream"
+
+DOWNLOAD_RESPONSES = {
+    HTTP_206_PARTIAL_CONTENT: ResponseSpec(
+        bytes, generate_examples=False, media_type=BINARY, description="The range asked for"
+    ),
+    HTTP_304_NOT_MODIFIED: ResponseSpec(
+        None, generate_examples=False, description="The caller has these bytes already"
+    ),
+}
+
+_RANGE = re.compile(r"bytes\s*=\s*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))\s*", re.IGNORECASE)
+_ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
+
+
+class ByteRange(NamedTuple):
+    """Bytes from `start` up to `end`, exclusive."""
+
+    start: int
+    end: int
+
+
+def requested_range(header: str | None, size_bytes: int) -> ByteRange | None:
+    """The part that a `Range` header asks for; None: all of it.
+
+    What is malformed or asks for several parts is ignored, as the standard has it.
+
+    Raises:
+        RangeNotSatisfiable: there is no such part.
+    """
+    found = _RANGE.fullmatch(header.strip()) if header else None
+    if found is None:
+        return None
+    first, last, suffix = found.groups()
+    if suffix is not None:
+        if int(suffix) == 0 or size_bytes == 0:
+            raise RangeNotSatisfiable(size_bytes)
+        return ByteRange(max(0, size_bytes - int(suffix)), size_bytes)
+    start = int(first)
+    end = int(last) + 1 if last else size_bytes
+    if last and end <= start:
+        return None
+    if start >= size_bytes:
+        raise RangeNotSatisfiable(size_bytes)
+    return ByteRange(start, min(end, size_bytes))
+
+
+def names_tag(header: str | None, tag: str) -> bool:
+    """Whether an `If-None-Match` header lists the entity tag, or `*`."""
+    if header is None:
+        return False
+    return header.strip() == "*" or tag in _ENTITY_TAG.findall(header)
+
+
+async def send_blob(
+    request: Request[UserT, object, State], blobs: BlobStore, digest: str, filename: str
+) -> Stream:
+    """The answer to GET or HEAD of a blob.
+
+    Raises:
+        NothingHere: it was replaced or deleted since its row was read.
+        RangeNotSatisfiable: the caller asks for bytes that are not there.
+    """
+    try:
+        size_bytes = await asyncio.to_thread(blobs.size, digest)
+    except BlobNotFound as error:
+        raise NothingHere("The file was replaced a moment ago. Ask again.") from error
+    tag = f'"{digest}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes"}
+    if names_tag(request.headers.get("if-none-match"), tag):
+        return Stream(_nothing(), status_code=HTTP_304_NOT_MODIFIED, headers=headers)
+    part = _wanted_part(request, tag, size_bytes)
+    headers["Content-Disposition"] = f'filename="{filename}"'
+    headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:"
+    status = HTTP_200_OK
+    if part is None:
+        part = ByteRange(0, size_bytes)
+    else:
+        status = HTTP_206_PARTIAL_CONTENT
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
+    headers["Content-Length"] = str(part.end - part.start)
+    return Stream(
+        _nothing() if is_head(request) else _chunks(blobs, digest, part),
+        status_code=status,
+        media_type=BINARY,
+        headers=headers,
+    )
+
+
+def _wanted_part(
+    request: Request[UserT, object, State], tag: str, size_bytes: int
+) -> ByteRange | None:
+    # A date, or the tag of other bytes, does not match: then all of it is wanted.
+    if request.headers.get("if-range", tag).strip() != tag:
+        return None
+    # A range is a matter of GET alone.
+    header = None if is_head(request) else request.headers.get("range")
+    return requested_range(header, size_bytes)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
+
+
+async def _chunks(blobs: BlobStore, digest: str, part: ByteRange) -> AsyncIterator[bytes]:
+    chunks = await asyncio.to_thread(blobs.read, digest, offset=part.start, end=part.end)
+    while chunk := await asyncio.to_thread(next, chunks, b""):
+        yield chunk
