@@ -29,6 +29,8 @@ from backend.metrics.service import MetricService
 from backend.models.controller import ModelController
 from backend.models.service import ModelService
 from backend.models.uploads import ModelUploads
+from backend.notifications.controller import notifications
+from backend.notifications.feed import Feed
 from backend.notifications.pusher import Pusher
 from backend.openapi import (
     STATIC_DIR,
@@ -44,6 +46,7 @@ from backend.rounds.coordinator import Coordinator
 from backend.rounds.reconciler import Reconciler
 from backend.security.authentication import AuthenticationMiddleware, Authenticator
 from backend.security.content_negotiation import require_json_accepted
+from backend.security.presence import Presence
 from backend.security.webhook_targets import WebhookPolicy
 from backend.settings import Settings
 from backend.sweeper import sweep_forever
@@ -83,7 +86,7 @@ def create_app(
 
     Args:
         blobs: Where weights are kept.
-        secret: Signs tokens and callbacks.
+        secret: Tokens and the keys of webhooks are made from it; signs callbacks.
         gateway: Started when the application starts, stopped when it ends.
         on_compute_ready: Called once compute takes work.
     """
@@ -93,7 +96,9 @@ def create_app(
         allow_loopback=settings.http.listens_on_loopback or settings.access.webhook_allow_loopback,
         public_only=settings.access.webhook_public_only,
     )
-    pusher = Pusher(database, webhooks)
+    feed = Feed()
+    pusher = Pusher(database, webhooks, secret=secret, feed=feed)
+    presence = Presence(database)
     callback = CallbackTarget(url=settings.http.base_url + CALLBACK_PATH, secret=secret)
     aggregation = Aggregation(gateway=gateway, blob_url=settings.storage.blobs, callback=callback)
     coordinator = Coordinator(
@@ -138,12 +143,15 @@ def create_app(
             database=database, coordinator=coordinator, base_url=base_url
         ),
         "metric_service": MetricService(database=database, coordinator=coordinator),
+        "feed": feed,
+        "presence": presence,
     }
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await database.open()
         await database.warn_unless_durable()
+        await feed.open()
         tasks = [
             asyncio.create_task(_connect(gateway, on_compute_ready)),
             asyncio.create_task(pusher.run()),
@@ -155,6 +163,8 @@ def create_app(
                     grace_seconds=settings.storage.orphan_grace_seconds,
                 )
             ),
+            asyncio.create_task(feed.run()),
+            asyncio.create_task(presence.run()),
         ]
         for task in tasks:
             task.add_done_callback(_log_failure)
@@ -166,6 +176,7 @@ def create_app(
             await asyncio.gather(*tasks, return_exceptions=True)
             await aggregation.stop()
             await gateway.stop()
+            await presence.flush()
             await database.close()
 
     async def before_request(request: Request[object, object, State]) -> Response[None] | None:
@@ -179,6 +190,7 @@ def create_app(
     app = Litestar(
         route_handlers=[
             UserController,
+            notifications,
             GroupController,
             ModelController,
             TrainingController,
@@ -204,7 +216,12 @@ def create_app(
         cors_config=_cors_config(settings),
         exception_handlers={Exception: answer_error},
         openapi_config=openapi_config(version(DISTRIBUTION)),
-        state=State({"authenticator": Authenticator(settings.access.password_hashing)}),
+        state=State(
+            {
+                "authenticator": Authenticator(presence, settings.access.password_hashing),
+                "feed": feed,
+            }
+        ),
         lifespan=[lifespan],
         request_max_body_size=settings.http.max_body_bytes,
         debug=False,
@@ -222,7 +239,7 @@ def _cors_config(settings: Settings) -> CORSConfig | None:
         allow_origins=list(settings.access.cors_origins),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"],
         allow_headers=[
-            *("Authorization", "Content-Type", "Accept"),
+            *("Authorization", "Content-Type", "Accept", "Last-Event-ID"),
             *("Range", "If-Range", "If-None-Match"),
             *REQUEST_HEADERS,
         ],

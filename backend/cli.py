@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -25,6 +26,7 @@ from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.errors import BadSetting, DatabaseUnavailable, StartupError
 from backend.http_methods import answer_head, override_method
+from backend.notifications.feed import Feed
 from backend.settings import Settings, load_settings
 from backend.uploads.protocol import UPLOADS_PATH
 from backend.users.commands import user
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 GRACEFUL_SHUTDOWN_SECONDS = 5
 LONGEST_SHUTDOWN_SECONDS = 11
 BACKLOG = 2048
+OPEN_FILES = 65536
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -101,6 +104,7 @@ def main() -> None:
 
 def _serve(settings: Settings, data_dir: DataDir) -> None:
     _configure_logging(debug=settings.http.debug)
+    _allow_open_files()
     listener = _listen(settings)
     # Port 0 asks for any free one: from here on, settings tell which.
     http = msgspec.structs.replace(settings.http, port=listener.getsockname()[1])
@@ -149,7 +153,8 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
             forwarded_allow_ips=list(settings.access.trusted_proxies),
             ws="none",
             lifespan="on",
-        )
+        ),
+        app.state.feed,
     )
     # uvicorn raises the signal that ended it once more: by then it has done its work.
     for number in STOP_SIGNALS:
@@ -161,7 +166,16 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
 
 
 class _StoppableServer(uvicorn.Server):
-    """A server that Ray lets end in its own time."""
+    """A server that Ray lets end in its own time, and that waits for nobody who waits for news."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the requests that wait, then those that work, then the application."""
+        self._feed.end()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the shutdown."""
@@ -185,6 +199,14 @@ def _end_now() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     os._exit(0)
+
+
+def _allow_open_files() -> None:
+    """Let this process have a connection per participant; many systems begin with 1,024 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -233,6 +255,8 @@ def _configure_logging(*, debug: bool) -> None:
     )
     for library in ("httpx", "piccolo"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # It warns of each repeat without saying of what; who repeats says it.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     for package in ("backend", "compute"):
         logging.getLogger(package).setLevel(logging.DEBUG if debug else logging.INFO)
 

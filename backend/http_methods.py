@@ -19,7 +19,8 @@ def answer_head(app: ASGIApp) -> ASGIApp:
     """The application with HEAD for every GET.
 
     It wraps the application from outside, because a route that has no HEAD is refused before any
-    middleware of Litestar's runs.
+    middleware of Litestar's runs. The answer ends with its headers, and the application learns that
+    nobody listens any more: a stream of events would have no end.
     """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,9 +29,9 @@ def answer_head(app: ASGIApp) -> ASGIApp:
             return
 
         async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message = cast("Message", {**message, "body": b""})
-            await send(message)
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         asked = {**scope, "method": "GET", _IS_HEAD: True}
         await app(cast("Scope", asked), receive, send_head)

@@ -32,7 +32,7 @@ from litestar.openapi.spec import (
 from litestar.serialization import encode_json
 
 from backend.forms import MULTIPART, UPLOAD_SUFFIX, URLENCODED
-from backend.security.content_negotiation import JSON_LINES
+from backend.security.content_negotiation import EVENT_STREAM, JSON_LINES
 
 VENDOR_URL = "/static/vendor"
 STATIC_DIR = Path(__file__).parent.parent / "frontend_static"
@@ -123,15 +123,24 @@ def form_operation(*fields: FormField, json_fields: Sequence[FormField] = ()) ->
     return FormOperation
 
 
-@dataclass
-class JsonLinesToo(Operation):
-    """An operation that also answers with JSON Lines, for who asks for them."""
+def _also_answering(media_type: str) -> type[Operation]:
+    """An operation class that also answers with text of `media_type`, for who asks for it."""
 
-    def __post_init__(self) -> None:
-        answer = (self.responses or {}).get("200")
-        if isinstance(answer, OpenAPIResponse):
-            text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
-            answer.content = {**(answer.content or {}), JSON_LINES: text}
+    @dataclass
+    class OperationWithText(Operation):
+        """An operation that answers with JSON or text."""
+
+        def __post_init__(self) -> None:
+            answer = (self.responses or {}).get("200")
+            if isinstance(answer, OpenAPIResponse):
+                text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+                answer.content = {**(answer.content or {}), media_type: text}
+
+    return OperationWithText
+
+
+JsonLinesToo = _also_answering(JSON_LINES)
+EventStreamToo = _also_answering(EVENT_STREAM)
 
 
 def _object_schema(fields: Sequence[FormField]) -> Schema:

@@ -16,6 +16,7 @@ class Notification:
 
     Attributes:
         to: Name of the endpoint it was sent to.
+        raw: The body, byte for byte.
     """
 
     to: str
@@ -24,6 +25,7 @@ class Notification:
     body: Mapping[str, object]
     headers: Mapping[str, str]
     payload: Mapping[str, object]
+    raw: bytes
 
 
 class WebhookReceiver:
@@ -118,6 +120,7 @@ class WebhookReceiver:
                     body=payload["body"],
                     headers={name.lower(): value for name, value in headers.items()},
                     payload=payload,
+                    raw=raw,
                 )
             )
             self._arrival.notify_all()

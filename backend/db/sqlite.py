@@ -116,7 +116,7 @@ def _translated(*, committing: bool = False) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        code = error.sqlite_errorcode & 0xFF
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise DatabaseFull(str(error)) from error
         if committing and code == sqlite3.SQLITE_IOERR:

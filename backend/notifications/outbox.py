@@ -1,13 +1,18 @@
 """Notifications, written in the transaction of what they tell about."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 import msgspec
 
 from backend.db.bulk import insert_all
+from backend.db.locks import lock_until_commit
 from backend.db.tables import Notification, User
+
+# Of the advisory lock under which PostgreSQL hands out ids; any number nobody else uses.
+ORDER_LOCK = 0x53_74_61_72_6C
 
 
 class NotificationType(StrEnum):
@@ -29,6 +34,13 @@ class NotificationJson(msgspec.Struct):
     body: msgspec.Raw
 
 
+class FeedItem(NotificationJson):
+    """A notification in the feed: the payload of a webhook, its id and its time."""
+
+    id: int
+    created_at: datetime
+
+
 async def enqueue(
     kind: NotificationType,
     recipients: Iterable[UUID],
@@ -37,11 +49,13 @@ async def enqueue(
 ) -> None:
     """Tell the recipients, once each; runs inside the caller's write transaction.
 
-    Who has no webhook finds the notification in the feed, and nothing waits to be pushed.
+    Who has no webhook finds the notification in the feed, and nothing waits to be pushed. Ids are
+    in the order of commits: who has seen one will never be shown a lower one.
     """
     wanted = list(dict.fromkeys(recipients))
     if not wanted:
         return
+    await lock_until_commit(ORDER_LOCK)
     rows = await User.select(User.id, User.message_endpoint).where(User.id.is_in(wanted))
     endpoints = {row["id"]: row["message_endpoint"] for row in rows}
     encoded = msgspec.json.encode(body).decode()

@@ -6,49 +6,80 @@ that ended long ago is given up. Nothing here is remembered: a new process start
 """
 
 import asyncio
+import contextlib
 import logging
-import random
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
 
 import httpx
+import msgspec
+import stamina
 
 from backend.db.engine import Database
-from backend.db.tables import Notification, Training, User
+from backend.db.tables import Notification, Training
+from backend.notifications.feed import Feed
 from backend.notifications.outbox import payload
+from backend.notifications.webhooks import TIMEOUT_SECONDS, post
 from backend.rounds.state import RUNNING
+from backend.security.webhook_signatures import derive_webhook_secret
 from backend.security.webhook_targets import CheckedTransport, WebhookPolicy
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 10.0
-# An endpoint that dribbles never runs into the timeout of a single read.
-DELIVERY_SECONDS = 30.0
-MAX_ANSWER_BYTES = 64 * 1024
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+JITTER_SECONDS = 1.0
 GIVE_UP_AFTER = timedelta(hours=1)
 RESCAN_SECONDS = 5.0
-MAX_CONNECTIONS = 200
+# Endpoints that have failed share few connections among them: a thousand dead ones leave room.
+FIRST_ATTEMPTS_AT_ONCE = 200
+REPEATS_AT_ONCE = 50
+
+
+class Push(msgspec.Struct, frozen=True):
+    """A waiting notification, with where it is to go as of now."""
+
+    id: int
+    recipient: UUID
+    training: UUID
+    type: str
+    body: str
+    created_at: datetime
+    attempts: int
+    endpoint: str
+    generation: int
+
+
+class _UndeliveredError(Exception):
+    """This attempt failed; another is to be made."""
 
 
 class Pusher:
-    """Runs until cancelled; `wake` makes it look at the outbox at once."""
+    """Runs until cancelled; `wake` makes it, and the feed, look at the outbox at once."""
 
-    def __init__(self, database: Database, webhooks: WebhookPolicy) -> None:
+    def __init__(
+        self, database: Database, webhooks: WebhookPolicy, *, secret: str, feed: Feed
+    ) -> None:
         self._database = database
         self._webhooks = webhooks
+        self._secret = secret
+        self._feed = feed
         self._woken = asyncio.Event()
         self._deliveries: dict[UUID, asyncio.Task[None]] = {}
+        self._first_attempts = asyncio.Semaphore(FIRST_ATTEMPTS_AT_ONCE)
+        self._repeats = asyncio.Semaphore(REPEATS_AT_ONCE)
 
     def wake(self) -> None:
         """Something was committed to the outbox."""
         self._woken.set()
+        self._feed.wake()
 
     async def run(self) -> None:
         """Deliver what waits, for ever."""
-        transport = CheckedTransport(self._webhooks, max_connections=MAX_CONNECTIONS)
+        transport = CheckedTransport(
+            self._webhooks, max_connections=FIRST_ATTEMPTS_AT_ONCE + REPEATS_AT_ONCE
+        )
         async with httpx.AsyncClient(
             transport=transport, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False
         ) as client:
@@ -56,10 +87,10 @@ class Pusher:
                 while True:
                     self._woken.clear()
                     await self._start_deliveries(client)
-                    try:
-                        await asyncio.wait_for(self._woken.wait(), RESCAN_SECONDS)
-                    except TimeoutError:
-                        continue
+                    # `wait_for` would, before Python 3.12, lose a cancellation that meets a wake.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(RESCAN_SECONDS):
+                            await self._woken.wait()
             finally:
                 for task in self._deliveries.values():
                     task.cancel()
@@ -90,90 +121,96 @@ class Pusher:
             logger.error("delivery to %s stopped", recipient, exc_info=error)
             return
         # A notification may have been added between the last look and the end of the task.
-        self.wake()
+        self._woken.set()
 
     async def _deliver_all(self, client: httpx.AsyncClient, recipient: UUID) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while (row := await _next_waiting(recipient)) is not None:
-            failure = await _post(client, row)
-            if failure is None:
-                await self._settle(row, None)
-                pause = FIRST_PAUSE_SECONDS
-            elif await _is_outdated(row):
-                logger.warning("notification %s is given up: %s", row["id"], failure)
-                await self._settle(row, failure)
-            else:
-                await self._note_failure(row, failure)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        while await self._deliver_next(client, recipient):
+            pass
 
-    async def _settle(self, row: dict[str, object], failure: str | None) -> None:
+    async def _deliver_next(self, client: httpx.AsyncClient, recipient: UUID) -> bool:
+        """Be done with the oldest that waits, however often it takes; whether there was one."""
+        async for attempt in stamina.retry_context(
+            on=_UndeliveredError,
+            attempts=None,
+            timeout=None,
+            wait_initial=FIRST_PAUSE_SECONDS,
+            wait_max=LONGEST_PAUSE_SECONDS,
+            wait_jitter=JITTER_SECONDS,
+        ):
+            with attempt:
+                return await self._try_next(client, recipient)
+        raise AssertionError("stamina returns or raises")
+
+    async def _try_next(self, client: httpx.AsyncClient, recipient: UUID) -> bool:
+        # Read anew at each attempt: the endpoint or the token may have changed.
+        push = await _next_waiting(recipient)
+        if push is None:
+            return False
+        failure = await self._send(client, push)
+        if failure is not None and not await _is_outdated(push):
+            await self._note_failure(push, failure)
+            raise _UndeliveredError(failure)
+        if failure is not None:
+            logger.warning("notification %s is given up: %s", push.id, failure)
+        await self._settle(push, failure)
+        return True
+
+    async def _send(self, client: httpx.AsyncClient, push: Push) -> str | None:
+        """Why it did not arrive; None also for who has cleared their endpoint: they have a feed."""
+        if not push.endpoint:
+            return None
+        async with self._repeats if push.attempts else self._first_attempts:
+            return await post(
+                client,
+                push.endpoint,
+                payload(msgspec.structs.asdict(push)),
+                message_id=str(push.id),
+                webhook_secret=derive_webhook_secret(self._secret, push.recipient, push.generation),
+                timestamp=int(datetime.now(UTC).timestamp()),
+            )
+
+    async def _settle(self, push: Push, failure: str | None) -> None:
         async with self._database.write_transaction():
             await Notification.update(
                 {Notification.waiting: False, Notification.last_error: failure}
-            ).where(Notification.id == row["id"])
+            ).where(Notification.id == push.id)
 
-    async def _note_failure(self, row: dict[str, object], failure: str) -> None:
-        logger.info("notification %s was not delivered: %s", row["id"], failure)
+    async def _note_failure(self, push: Push, failure: str) -> None:
+        logger.info("notification %s was not delivered: %s", push.id, failure)
         async with self._database.write_transaction():
             await Notification.update(
                 {
                     Notification.attempts: Notification.attempts + 1,
                     Notification.last_error: failure,
                 }
-            ).where(Notification.id == row["id"])
+            ).where(Notification.id == push.id)
 
 
-async def _next_waiting(recipient: UUID) -> dict[str, object] | None:
-    """The recipient's oldest waiting notification, with their endpoint of now."""
-    row: dict[str, object] | None = (
-        await Notification.select()
+async def _next_waiting(recipient: UUID) -> Push | None:
+    """The recipient's oldest waiting notification."""
+    row = (
+        await Notification.select(
+            Notification.id,
+            Notification.recipient,
+            Notification.training,
+            Notification.type,
+            Notification.body,
+            Notification.created_at,
+            Notification.attempts,
+            Notification.recipient.message_endpoint.as_alias("endpoint"),
+            Notification.recipient.token_generation.as_alias("generation"),
+        )
         .where((Notification.recipient == recipient) & Notification.waiting.eq(True))
         .order_by(Notification.id)
         .first()
     )
-    if row is not None:
-        user = await User.select(User.message_endpoint).where(User.id == recipient).first()
-        row["endpoint"] = user["message_endpoint"] if user else ""
-    return row
+    return None if row is None else Push(**row)
 
 
-async def _post(client: httpx.AsyncClient, row: dict[str, object]) -> str | None:
-    """Why the notification did not arrive; None when it did."""
-    headers = {
-        "content-type": "application/json",
-        "x-starling-notification-id": str(row["id"]),
-        "x-starling-timestamp": str(int(datetime.now(UTC).timestamp())),
-    }
-    try:
-        async with (
-            asyncio.timeout(DELIVERY_SECONDS),
-            client.stream(
-                "POST", str(row["endpoint"]), content=payload(row), headers=headers
-            ) as response,
-        ):
-            await _skip_body(response)
-    except TimeoutError:
-        return f"no complete answer within {DELIVERY_SECONDS:g} seconds"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return f"{type(error).__name__}: {error}"[:500]
-    return None if response.is_success else f"answered {response.status_code}"
-
-
-async def _skip_body(response: httpx.Response) -> None:
-    """Read past a short body, so that the connection can be used again; a long one is cut off."""
-    received = 0
-    async for chunk in response.aiter_raw():
-        received += len(chunk)
-        if received > MAX_ANSWER_BYTES:
-            return
-
-
-async def _is_outdated(row: dict[str, object]) -> bool:
+async def _is_outdated(push: Push) -> bool:
     """Whether nobody needs the notification any more: old, and its training has ended."""
-    created_at = row["created_at"]
-    if isinstance(created_at, datetime) and datetime.now(UTC) - created_at < GIVE_UP_AFTER:
+    if datetime.now(UTC) - push.created_at < GIVE_UP_AFTER:
         return False
     return not await Training.exists().where(
-        (Training.id == row["training"]) & Training.state.is_in([state.value for state in RUNNING])
+        (Training.id == push.training) & Training.state.is_in([state.value for state in RUNNING])
     )

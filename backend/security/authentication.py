@@ -1,6 +1,7 @@
 """Finds the caller of every request; handlers marked `public=True` go without."""
 
 import asyncio
+from collections.abc import Collection
 from typing import TypeVar, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -13,6 +14,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp
 
+from backend.db.lookups import Lookups
 from backend.db.tables import User
 from backend.errors import NotAuthenticated
 from backend.security.credentials import (
@@ -23,6 +25,7 @@ from backend.security.credentials import (
 )
 from backend.security.login_limits import LoginLimits, network_of
 from backend.security.passwords import PasswordVerifier
+from backend.security.presence import Presence
 from backend.security.tokens import hash_token
 from backend.settings import DEFAULT_HASHING, PasswordHashing
 
@@ -47,7 +50,10 @@ CallerRequest = Request[Caller, object, State]
 class Authenticator:
     """Turns an `Authorization` header into the caller."""
 
-    def __init__(self, hashing: PasswordHashing = DEFAULT_HASHING) -> None:
+    def __init__(self, presence: Presence, hashing: PasswordHashing = DEFAULT_HASHING) -> None:
+        self._presence = presence
+        self._by_name = Lookups(_users_by_name)
+        self._by_token = Lookups(_users_by_token)
         self._passwords = PasswordVerifier(hashing)
         self._limits = LoginLimits()
         self._pairs: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -66,16 +72,17 @@ class Authenticator:
         """
         credentials = parse_authorization(header)
         if isinstance(credentials, PasswordCredentials):
-            user = await User.objects().get(User.username == credentials.username)
+            user = await self._by_name.get(credentials.username)
             stored = user.password_hash if user is not None else None
             if not await self._is_right(credentials, stored, address):
                 raise NotAuthenticated(WRONG_PASSWORD)
         else:
-            user = await User.objects().get(User.token_hash == hash_token(credentials.token))
+            user = await self._by_token.get(hash_token(credentials.token))
         if user is None:
             raise NotAuthenticated(WRONG_TOKEN)
         if not user.active:
             raise NotAuthenticated("This account is disabled.")
+        self._presence.seen(user.id)
         return Caller(user.id, user.username, user.superuser)
 
     async def _is_right(
@@ -96,6 +103,16 @@ class Authenticator:
             else:
                 await self._limits.failed(given.username, address)
             return right
+
+
+async def _users_by_name(names: Collection[str]) -> dict[str, User]:
+    users = await User.objects().where(User.username.is_in(list(names)))
+    return {user.username: user for user in users}
+
+
+async def _users_by_token(hashes: Collection[str]) -> dict[str, User]:
+    users = await User.objects().where(User.token_hash.is_in(list(hashes)))
+    return {user.token_hash: user for user in users}
 
 
 async def identify_caller(connection: ASGIConnection[HandlerT, UserT, AuthT, State]) -> Caller:

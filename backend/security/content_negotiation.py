@@ -14,6 +14,7 @@ JSON = "application/json"
 JSON_LINES = "application/jsonl"
 # What JSON Lines are asked for by; the first is what they are answered as.
 _JSON_LINES_TYPES = (JSON_LINES, "application/x-ndjson")
+EVENT_STREAM = "text/event-stream"
 
 UserT = TypeVar("UserT")
 
@@ -23,7 +24,8 @@ async def require_json_accepted(request: Request[object, object, State]) -> None
 
     `?format=json` asks for JSON whatever the header says. Handlers that answer with files are left
     alone, and so are those marked `any_media_type=True`, which choose by the body. Handlers marked
-    `json_lines=True` answer with these as well, and take `?format=jsonl`.
+    `json_lines=True` or `event_stream=True` answer with these as well; the former take
+    `?format=jsonl`.
 
     Raises:
         NotAcceptable: the header names other formats only.
@@ -36,7 +38,11 @@ async def require_json_accepted(request: Request[object, object, State]) -> None
     formats = ("json", "jsonl") if json_lines else ("json",)
     if not accepted or request.query_params.get("format") in formats:
         return
-    offered = [JSON, *_JSON_LINES_TYPES] if json_lines else [JSON]
+    offered = [JSON]
+    if json_lines:
+        offered += _JSON_LINES_TYPES
+    if handler.opt.get("event_stream"):
+        offered.append(EVENT_STREAM)
     if Accept(accepted).best_match(offered) is None:
         raise NotAcceptable("Could not satisfy the request Accept header.")
 
@@ -45,6 +51,14 @@ def wants_json_lines(request: Request[UserT, object, State]) -> bool:
     """Whether the caller would rather have JSON Lines than JSON."""
     accepted = request.headers.get("accept", "").strip() or JSON
     return Accept(accepted).best_match([JSON, *_JSON_LINES_TYPES]) in _JSON_LINES_TYPES
+
+
+def wants_event_stream(request: Request[UserT, object, State]) -> bool:
+    """Whether the caller would rather have server-sent events than JSON."""
+    accepted = request.headers.get("accept", "").strip()
+    if not accepted or request.query_params.get("format") == "json":
+        return False
+    return Accept(accepted).best_match([JSON, EVENT_STREAM]) == EVENT_STREAM
 
 
 def _answers_json(handler: object) -> bool:

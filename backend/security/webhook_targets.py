@@ -22,7 +22,8 @@ from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-RESOLVER_THREADS = 8
+# More than the attempts that a name server can keep waiting, which are repeats after the first.
+RESOLVER_THREADS = 64
 LOCALHOST = "localhost"
 
 
@@ -36,6 +37,21 @@ class Reach(StrEnum):
     METADATA = "a cloud metadata service"
     MULTICAST = "multicast"
     RESERVED = "reserved"
+
+    @property
+    def place(self) -> str:
+        """What is there, in words."""
+        match self:
+            case Reach.PUBLIC:
+                return "a public address"
+            case Reach.PRIVATE:
+                return "a private network"
+            case Reach.LOOPBACK:
+                return "this server itself (loopback)"
+            case Reach.METADATA:
+                return "a cloud metadata service"
+            case Reach.LINK_LOCAL | Reach.MULTICAST | Reach.RESERVED:
+                return f"a {self.value} address"
 
 
 # Metadata services outside 169.254.0.0/16, where most of them are: each hands out credentials.
@@ -62,7 +78,21 @@ THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 
 
 class RefusedTarget(httpcore.ConnectError):
-    """The policy lets no webhook go there; httpx makes an `httpx.ConnectError` of it."""
+    """The policy lets no webhook go there; httpx makes an `httpx.ConnectError` of it.
+
+    Attributes:
+        public_message: For people who must not learn the addresses behind a name.
+    """
+
+    def __init__(self, host: str, refusals: Iterable[tuple[Address, str]]) -> None:
+        known = list(refusals)
+        super().__init__(f"webhook to {host} refused: {'; '.join(text for _, text in known)}")
+        places = dict.fromkeys(reach_of(address).place for address, _ in known)
+        self.public_message = f"Webhooks from here may not go to {' or '.join(places)}."
+
+
+class UnknownName(httpcore.ConnectError):
+    """A host's name leads to no address."""
 
 
 class WebhookPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,10 +190,12 @@ class CheckedBackend(AsyncNetworkBackend):
             httpcore.ConnectError, httpcore.ConnectTimeout: none of them takes it.
         """
         addresses = await self._resolve(host, port, timeout)
-        allowed = [one for one in addresses if self._policy.refusal(one) is None]
+        refusals = {one: self._policy.refusal(one) for one in addresses}
+        allowed = [one for one, refusal in refusals.items() if refusal is None]
         if not allowed:
-            reasons = filter(None, map(self._policy.refusal, addresses))
-            raise RefusedTarget(f"webhook to {host} refused: {'; '.join(reasons)}")
+            raise RefusedTarget(
+                host, [(one, refusal) for one, refusal in refusals.items() if refusal is not None]
+            )
         failure: Exception | None = None
         for address in allowed:
             try:
@@ -182,11 +214,12 @@ class CheckedBackend(AsyncNetworkBackend):
         loop = asyncio.get_running_loop()
         lookup = loop.run_in_executor(self._resolvers, _look_up, host, port)
         try:
-            return await asyncio.wait_for(lookup, timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                return await lookup
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"the name {host} was not resolved in time") from error
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"the name {host} cannot be resolved: {error}") from error
+            raise UnknownName(f"the name {host} cannot be resolved: {error}") from error
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):

@@ -6,6 +6,7 @@ import msgspec
 from piccolo.query.functions.aggregate import Count
 
 from backend.db.tables import LocalModel, Participant, Round, Training
+from backend.notifications.delivery import unreachable
 from backend.rounds.records import cohort_of, current_round, delivered_by, expected_of, tested_by
 from backend.rounds.state import RUNNING, Phase
 from backend.trainings.schemas import ParticipantJson, RoundJson
@@ -23,6 +24,7 @@ async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
     if only is not None:
         query = query.where(Participant.user == only)
     rows = await query.order_by(Participant.id)
+    unreached = await unreachable([row["user"] for row in rows])
     expected, delivered = await _standing(training, [row["user"] for row in rows])
     return [
         ParticipantJson(
@@ -31,6 +33,7 @@ async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
             registered_at=row["registered_at"],
             expected=row["user"] in expected,
             delivered=row["user"] in delivered,
+            unreachable=unreached.get(row["user"]),
             last_seen_at=row["last_seen_at"],
         )
         for row in rows

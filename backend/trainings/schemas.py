@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from backend.notifications.delivery import Unreachable
 from backend.text import Text
 from compute.contract import RoundFigures
 
@@ -93,6 +94,7 @@ class ParticipantJson(msgspec.Struct, kw_only=True):
     registered_at: datetime
     expected: bool
     delivered: bool
+    unreachable: Unreachable | None
     last_seen_at: datetime | None
 
 

@@ -11,6 +11,7 @@ from litestar.exceptions import InternalServerException
 from litestar.openapi.spec import (
     OpenAPIFormat,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
     RequestBody,
@@ -29,13 +30,16 @@ from backend.uploads.service import PartialUploads, UploadState
 
 @dataclass
 class AppendOperation(Operation):
-    """An operation that takes bytes."""
+    """An operation that takes bytes and answers with headers alone."""
 
     def __post_init__(self) -> None:
         schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
         self.request_body = RequestBody(
             content={OFFSET_MEDIA_TYPE: OpenAPIMediaType(schema=schema)}, required=True
         )
+        answer = (self.responses or {}).get(str(HTTP_204_NO_CONTENT))
+        if isinstance(answer, OpenAPIResponse):
+            answer.content = None
 
 
 class UploadController(Controller):

@@ -1,6 +1,6 @@
 """Users over HTTP."""
 
-from litestar import Controller, get, post
+from litestar import Controller, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
@@ -12,7 +12,13 @@ from backend.security.authentication import CallerRequest, identify_caller
 from backend.security.media_types import requires_json
 from backend.trainings.schemas import TrainingJson
 from backend.trainings.service import TrainingService
-from backend.users.schemas import CreateUser, UserJson, UserWithToken
+from backend.users.schemas import (
+    ChangeUser,
+    CreateUser,
+    UserJson,
+    UserWithToken,
+    WebhookSecret,
+)
 from backend.users.service import UserService
 
 
@@ -50,6 +56,23 @@ class UserController(Controller):
     ) -> UserJson:
         """Who is calling."""
         return await user_service.myself(request.user)
+
+    @patch("/myself/profile/", guards=[requires_json])
+    async def change_myself(
+        self,
+        request: CallerRequest,
+        data: JSONBody[ChangeUser],
+        user_service: NamedDependency[UserService],
+    ) -> UserJson:
+        """Change one's own names, address or webhook; an empty endpoint means the feed only."""
+        return await user_service.change(data, request.user)
+
+    @get("/myself/webhook-secret/")
+    async def webhook_secret(
+        self, request: CallerRequest, user_service: NamedDependency[UserService]
+    ) -> WebhookSecret:
+        """What webhooks to the caller are signed with; a new token comes with a new one."""
+        return await user_service.webhook_secret(request.user)
 
     @get("/groups/")
     async def groups(

@@ -24,6 +24,15 @@ class CreateUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     invitation: Text = ""
 
 
+class ChangeUser(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What users may change about themselves; what is left out stays."""
+
+    message_endpoint: Text | msgspec.UnsetType = msgspec.UNSET
+    first_name: Text | msgspec.UnsetType = msgspec.UNSET
+    last_name: Text | msgspec.UnsetType = msgspec.UNSET
+    email: Text | msgspec.UnsetType = msgspec.UNSET
+
+
 class UserJson(msgspec.Struct, kw_only=True):
     """A user; email and endpoint are empty for who may not see them."""
 
@@ -41,6 +50,12 @@ class UserWithToken(UserJson, kw_only=True):
     """A user as they see themselves."""
 
     token: str
+
+
+class WebhookSecret(msgspec.Struct):
+    """What the webhooks to a user are signed with, as Standard Webhooks writes it."""
+
+    webhook_secret: str
 
 
 def require_endpoint(url: str, policy: WebhookPolicy) -> None:

@@ -3,6 +3,9 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import msgspec
+from piccolo.columns.base import Column
+
 from backend.db.engine import Database
 from backend.db.tables import Participant, Training, UsedInvitation, User
 from backend.errors import InvalidRequest, NotAllowed, NotFound
@@ -11,9 +14,17 @@ from backend.security.ids import parse_id
 from backend.security.invitations import Invitation, read_invitation
 from backend.security.passwords import hash_password
 from backend.security.tokens import derive_token, hash_token
+from backend.security.webhook_signatures import derive_webhook_secret
 from backend.security.webhook_targets import WebhookPolicy
 from backend.settings import DEFAULT_HASHING, PasswordHashing, Registration
-from backend.users.schemas import CreateUser, UserJson, UserWithToken, require_endpoint
+from backend.users.schemas import (
+    ChangeUser,
+    CreateUser,
+    UserJson,
+    UserWithToken,
+    WebhookSecret,
+    require_endpoint,
+)
 
 
 class UserService:
@@ -124,6 +135,31 @@ class UserService:
         if user is None:
             raise NotFound("User", caller.id)
         return _user_json(user, private=True)
+
+    async def change(self, order: ChangeUser, caller: Caller) -> UserJson:
+        """The caller as changed. What waits to be pushed goes to the new endpoint.
+
+        Raises:
+            InvalidRequest: the endpoint is unusable.
+        """
+        if not isinstance(order.message_endpoint, msgspec.UnsetType):
+            require_endpoint(order.message_endpoint, self._webhooks)
+        given: dict[Column | str, object] = {
+            name: value
+            for name, value in msgspec.structs.asdict(order).items()
+            if value is not msgspec.UNSET
+        }
+        if given:
+            async with self._database.write_transaction():
+                await User.update(given).where(User.id == caller.id)
+        return await self.myself(caller)
+
+    async def webhook_secret(self, caller: Caller) -> WebhookSecret:
+        """The key of webhooks to the caller."""
+        user = await User.objects().get(User.id == caller.id)
+        if user is None:
+            raise NotFound("User", caller.id)
+        return WebhookSecret(derive_webhook_secret(self._secret, user.id, user.token_generation))
 
     async def list(self, caller: Caller) -> list[UserJson]:
         """All users, oldest first."""

@@ -146,6 +146,8 @@ def tries(
 for _path in (
     "/api/users/",
     "/api/users/myself/",
+    "/api/users/myself/webhook-secret/",
+    "/api/users/myself/notifications/",
     "/api/users/groups/",
     "/api/users/trainings/",
     "/api/groups/",
@@ -197,6 +199,30 @@ def look_for_addresses(attempt: Attempt) -> Outcome:
     answer = follow(attempt).send("GET", "/api/users/")
     subject = attempt.scene.subject.created
     return answer, str(subject["email"]) in answer.text or "http://s.example/" in answer.text
+
+
+@tries("PATCH /api/users/myself/profile/")
+def change_myself(attempt: Attempt) -> Outcome:
+    return attempt.send("PATCH", "/api/users/myself/profile/", json={"first_name": attempt.role})
+
+
+@tries("GET /api/users/myself/webhook-secret/", "key of a user's webhooks")
+def look_at_webhook_secret(attempt: Attempt) -> Outcome:
+    path = "/api/users/myself/webhook-secret/"
+    subject = attempt.scene.subject.client.get(path).json()["webhook_secret"]
+    answer = follow(attempt).send("GET", path)
+    return answer, subject in answer.text
+
+
+@tries("GET /api/users/myself/notifications/", "what a user was told")
+def look_at_feed(attempt: Attempt) -> Outcome:
+    own = follow(attempt)
+    if not attempt.scene.subject.client.get("/api/users/myself/notifications/").json():
+        attempt.scene.followed.start()
+    (first, *_) = attempt.scene.subject.client.get("/api/users/myself/notifications/").json()
+    query = {"after": first["id"] - 1, "limit": 1}
+    answer = own.send("GET", "/api/users/myself/notifications/", params=query)
+    return answer, first in (answer.json() if answer.is_success else [])
 
 
 @tries("POST /api/groups/")
