@@ -59,12 +59,6 @@ class Failure(Message, frozen=True, kw_only=True):
     detail: str
 
 
-def warm_up() -> None:
-    """Load what the first check would otherwise wait for."""
-    import compute.checks
-    import compute.predictor  # noqa: F401 - both load torch
-
-
 class CheckLimits(Message, frozen=True, kw_only=True):
     """What a check may take; a process that takes longer than `seconds` is ended by the kernel."""
 
@@ -74,12 +68,20 @@ class CheckLimits(Message, frozen=True, kw_only=True):
 
 def run_check(
     blob_url: str,
-    order: CheckOrder,
+    order: CheckOrder | None,
     limits: CheckLimits | None,
 ) -> CheckReport | Refusal | Failure:
-    """What `compute.checks.check` finds, within the limits if there are any."""
+    """What `compute.checks.check` finds, within the limits if there are any.
+
+    Without an order it loads what the first check and prediction would otherwise wait for.
+    """
     from compute.blobs import open_blob_store
     from compute.checks import check, limited
+
+    if order is None:
+        import compute.predictor  # noqa: F401 - loads torch
+
+        return None
 
     def checked() -> CheckReport:
         limit = limited(limits) if limits else contextlib.nullcontext()

@@ -1,8 +1,9 @@
 """The gateway to a Ray cluster; the only module that submits work to Ray.
 
-Ray's own calls are made off the event loop wherever they may wait. When the cluster is lost, every
-call under way raises `ComputeUnavailable`, and the gateway lets go of the old cluster and connects
-(or starts its own) anew.
+Ray's own calls are made off the event loop wherever they may wait, and not when the head is known
+to be dead: Ray ends the whole process that waits for one for a minute. When the cluster is lost,
+every call under way raises `ComputeUnavailable`, and the gateway lets go of the old cluster and
+connects (or starts its own) anew.
 """
 
 import asyncio
@@ -28,7 +29,6 @@ from compute.actors import (
     PredictorActor,
     Refusal,
     run_check,
-    warm_up,
 )
 from compute.cluster import RayConfig
 from compute.contract import (
@@ -108,6 +108,14 @@ class _PredictorHandle(Protocol):
     def process_id(self) -> _RemoteMethod[int]: ...
 
 
+class _CheckTask(Protocol):
+    """What Ray makes of `run_check`."""
+
+    def remote(
+        self, blob_url: str, order: CheckOrder | None, limits: CheckLimits | None
+    ) -> "ray.ObjectRef[CheckReport | Refusal | Failure]": ...
+
+
 @dataclass(eq=False)
 class _Aggregator:
     """An aggregator, and how many calls it has not answered."""
@@ -122,6 +130,8 @@ class _Session:
 
     cpus: float
     gpus: float
+    # Made once: Ray asks the head to keep every new one, and waits for it.
+    check: _CheckTask
     dashboard_url: str | None
     # As many checks as there are CPUs: the time limit of one must not run while it queues in Ray.
     check_slots: asyncio.Semaphore
@@ -361,9 +371,8 @@ class RayGateway:
     async def _check_once(self, session: _Session, order: CheckOrder) -> CheckReport:
         seconds = self._config.check_timeout_seconds
         limits = CheckLimits(memory_bytes=self._config.check_memory_bytes, seconds=seconds)
-        task = ray.remote(run_check).options(num_cpus=1, max_retries=0)
         submitted = time.monotonic()
-        reference = task.remote(self._config.blob_url, order, limits)
+        reference = session.check.remote(self._config.blob_url, order, limits)
         try:
             outcome = await self._result(session, reference, seconds + WORKER_START_SECONDS)
         except TimeoutError as error:
@@ -455,7 +464,14 @@ class RayGateway:
 
     async def _call(self, session: _Session, call: Callable[[], _Result]) -> _Result:
         """`call()`, made in a thread: Ray may wait for its head in it."""
-        future = asyncio.get_running_loop().run_in_executor(self._calls, call)
+
+        def called() -> _Result:
+            if not cluster.is_alive(self._config):
+                message = "The compute cluster does not answer."
+                raise ConnectionError(message)
+            return call()
+
+        future = asyncio.get_running_loop().run_in_executor(self._calls, called)
         await self._first_of(session, future, None)
         try:
             return future.result()
@@ -494,12 +510,15 @@ class RayGateway:
         cluster.start(self._config)
         resources: dict[str, float] = ray.cluster_resources()
         cpus = resources.get("CPU", 0.0)
-        # Workers come up with torch loaded before the first upload waits for it.
-        ray.remote(warm_up).options(num_cpus=1, max_retries=0).remote()
+        check = ray.remote(num_cpus=1, max_retries=0)(run_check)
+        # Workers come up with torch loaded before the first upload waits for it; and the head keeps
+        # the task from now on.
+        check.options(name="warm_up").remote(self._config.blob_url, None, None)
         gpus = resources.get("GPU", 0.0)
         return _Session(
             cpus=cpus,
             gpus=gpus,
+            check=check,
             spare_aggregators=[self._make_aggregator(gpus) for _ in range(SPARE_AGGREGATORS)],
             dashboard_url=cluster.dashboard_url(),
             check_slots=asyncio.Semaphore(max(1, int(cpus))),
