@@ -252,6 +252,17 @@ PUBLIC_PREFIXES = ("/api/schema", "/api/dummy")
 AnyRequest = Request[object, object, State]
 
 
+def log_failure(log: logging.Logger, what: str, error: BaseException) -> None:
+    """Log why something that nobody waits for failed.
+
+    An outage is a line, for it passes; anything else is a mistake of ours, with its traceback.
+    """
+    if isinstance(error, tuple(OUTAGES)):
+        log.warning("%s: %s", what, error)
+    else:
+        log.error(what, exc_info=error)
+
+
 def answer(
     status: int, detail: str, errors: FieldErrors | None = None, **more: object
 ) -> Response[object]:

@@ -9,6 +9,7 @@ import itertools
 import logging
 
 from backend.db.tables import GlobalModel
+from backend.errors import OUTAGES
 from backend.uploads.service import PartialUploads
 from backend.weights import Weights, referenced
 
@@ -28,6 +29,8 @@ async def sweep_forever(
             if expired := await partial_uploads.sweep():
                 logger.info("deleted %d uploads whose time was over", expired)
             await sweep(weights, grace_seconds=grace_seconds)
+        except tuple(OUTAGES) as error:
+            logger.warning("orphans are swept later: %s", error)
         except Exception:
             # Nobody else would start this loop again; the next pass may find things mended.
             logger.exception("the sweep for orphans failed")

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from uuid import UUID
 
 from backend.db.tables import LocalModel, Round, Training
+from backend.errors import log_failure
 from backend.rounds.records import base_key, current_round, moments_of, options_of, strategy_of
 from backend.rounds.state import RUNNING, Phase
 from compute.contract import (
@@ -90,7 +91,7 @@ class Aggregation:
     def _finished(self, training_id: UUID, task: asyncio.Task[None]) -> None:
         del self._finishing[training_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("aggregation of training %s stopped", training_id, exc_info=error)
+            log_failure(logger, f"aggregation of training {training_id} stopped", error)
         if training_id in self._finish_again and not task.cancelled():
             self._finish_again.discard(training_id)
             self.finish(training_id)
@@ -129,7 +130,7 @@ class Aggregation:
     def _settled(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("background work failed", exc_info=error)
+            log_failure(logger, "background work failed", error)
 
 
 async def _finish_round(training: Training, round_row: Round) -> FinishRound:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
+from backend.errors import OUTAGES
 from backend.rounds.aggregation import Aggregation
 from backend.rounds.coordinator import Coordinator
 from compute.gateway import ComputeGateway, ComputeUnavailable
@@ -33,6 +34,8 @@ class Reconciler:
             except ComputeUnavailable as error:
                 self._could_deliver = False
                 logger.info("nothing is reconciled while compute is away: %s", error)
+            except tuple(OUTAGES) as error:
+                logger.warning("nothing is reconciled at the moment: %s", error)
             except Exception:
                 # Nobody else would start this loop again; the next pass may find things mended.
                 logger.exception("reconciliation failed")
