@@ -51,6 +51,11 @@ serve *args: setup
 test *args: setup
     @exec {{ python }} -m pytest "$@"
 
+# Kill things during real trainings: --runs 100 --seed 0 --database both --only RUN; or --participants 1000
+[group('develop')]
+chaos *args: setup
+    @exec {{ python }} -m tests.chaos "$@"
+
 # Look for mistakes without changing a file: ruff and mypy
 [group('develop')]
 check: setup

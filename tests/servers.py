@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sqlite3
 import ssl
@@ -141,6 +142,16 @@ class PostgreSQL:
         name = f"starling_{secrets.token_hex(4)}"
         self._server.psql(f"CREATE DATABASE {name};")
         return str(self._server.get_uri(name))
+
+    def kill(self) -> None:
+        """End it as a crash does: without a checkpoint, with every connection."""
+        postmaster = psutil.Process(self._server.get_pid())
+        postmaster.send_signal(signal.SIGQUIT)
+        postmaster.wait(timeout=STOP_TIMEOUT_SECONDS)
+
+    def start(self) -> None:
+        """Start it again after `kill`; returns when it takes connections."""
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         """End the server and its connections."""
