@@ -61,7 +61,9 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 # A head that does not answer for so many probes in a row is gone (our own: one is enough).
 PROBES_UNTIL_LOST = 5
-CHECK_ATTEMPTS = 2
+CHECK_ATTEMPTS = 3
+# Ray may hand work to workers that were killed a moment ago; after this it knows better.
+PAUSE_AFTER_CRASH_SECONDS = 0.5
 # Aggregators kept for the next training, so that it need not wait for torch to load.
 SPARE_AGGREGATORS = 1
 PREDICT_ATTEMPTS = 2
@@ -356,7 +358,9 @@ class RayGateway:
     async def _check(self, order: CheckOrder) -> CheckReport:
         session = self._required_session()
         async with session.check_slots:
-            for _ in range(CHECK_ATTEMPTS):
+            for attempt in range(CHECK_ATTEMPTS):
+                if attempt:
+                    await asyncio.sleep(PAUSE_AFTER_CRASH_SECONDS)
                 try:
                     return await self._check_once(session, order)
                 except WorkerCrashedError:

@@ -22,10 +22,8 @@ from tests.chaos.scenarios import Database, Kill, Scenario, campaign
 from tests.chaos.trial import Result, run
 from tests.servers import PostgreSQL, short_temporary_folder
 
-# `starling verify` loads torch and takes longer than most runs.
-RECOMPUTE_EVERY = 5
-
-console = Console(highlight=False, soft_wrap=True)
+# A file is as wide as the table.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,8 +78,7 @@ def _campaign(scenarios: Sequence[Scenario], repeat: str) -> int:
         for scenario in scenarios:
             if scenario.database not in arenas:
                 arenas[scenario.database] = _arena(stack, folder, scenario.database)
-            recompute = scenario.number % RECOMPUTE_EVERY == 0 or len(scenarios) == 1
-            result = run(arenas[scenario.database], scenario, recompute=recompute)
+            result = run(arenas[scenario.database], scenario)
             results.append(result)
             console.print(line(result), style="red" if result.wrong else None, markup=False)
             if result.wrong:

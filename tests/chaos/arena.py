@@ -7,8 +7,8 @@ from backend.db.engine import Database as BackendDatabase
 from backend.sweeper import sweep
 from backend.weights import Weights
 from compute.blobs import open_blob_store
+from tests.chaos.chaos_server import ChaosServer
 from tests.chaos.kills import Killer
-from tests.chaos.parts import ChaosServer
 from tests.chaos.scenarios import Database
 from tests.chaos.truth import BLOBS, SQLITE_FILE, Truth
 from tests.servers import PostgreSQL

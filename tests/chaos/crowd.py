@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.chaos.chaos_server import ChaosServer
 from tests.chaos.invariants import violations
 from tests.chaos.journal import Accepted, Journal, Told
 from tests.chaos.lessons import Lessons, Weights, first_difference, read_model, update_file
 from tests.chaos.participants import FORM, TRY_AGAIN, WentWrongError, multipart
-from tests.chaos.parts import ChaosServer
 from tests.chaos.truth import Truth
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from tests.chaos.parts import ChaosServer
+from tests.chaos.chaos_server import ChaosServer
 from tests.chaos.scenarios import Kill
 from tests.chaos.truth import SQLITE_FILE, Truth
 from tests.servers import PostgreSQL
@@ -24,6 +24,8 @@ SERVICES = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 # Of any file while the disk is "full": less than any update or database page needs.
 FULL_DISK_BYTES = 2048
 LOCK_TIMEOUT_SECONDS = 30.0
+# In a shorter one PostgreSQL ends its connections, in a longer one it crashes.
+SHORT_OUTAGE_SECONDS = 1.0
 
 
 class Killer:
@@ -107,8 +109,7 @@ class Killer:
         if self._postgresql is None:
             raise ValueError("There is no PostgreSQL.")
         with self._stopped(training_id) as phase:
-            # By how long it is to last; nobody shall have to remember another number.
-            if lasting_seconds < 1.0:
+            if lasting_seconds < SHORT_OUTAGE_SECONDS:
                 asyncio.run(_terminate_connections(str(self._server.database_url)))
                 return phase, "PostgreSQL ended every connection"
             self._postgresql.kill()

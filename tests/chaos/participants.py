@@ -171,7 +171,7 @@ class Participant:
 
     def _take_part(self) -> None:
         last = 0
-        while True:
+        while not self._journal.wrong:  # else nobody needs to wait any longer
             items = self._client.get(
                 "/api/users/myself/notifications/",
                 "feed",

@@ -97,6 +97,7 @@ class Scenario:
     Attributes:
         number: Its place in the campaign.
         seed: Everything random in it comes from here.
+        keeps_updates: Whether updates outlive their aggregation, so that it can be done again.
         sample_sizes: One of each participant; their sum is a power of two.
     """
 
@@ -105,6 +106,7 @@ class Scenario:
     database: Database
     rounds: int
     swag: bool
+    keeps_updates: bool
     sample_sizes: tuple[int, ...]
     strikes: tuple[Strike, ...]
 
@@ -151,6 +153,7 @@ def campaign(seed: int, runs: int, databases: Sequence[Database]) -> list[Scenar
                 database=databases[number % len(databases)],
                 rounds=rounds,
                 swag=swag,
+                keeps_updates=rng.random() < 0.5,
                 sample_sizes=sizes,
                 strikes=tuple(strikes),
             )

@@ -46,7 +46,7 @@ def test_whatever_is_killed_a_training_ends_as_if_nothing_had_been(
     arena: Arena, database: Database, number: int
 ) -> None:
     scenario = campaign(SEED, RUNS, [database])[number]
-    result = run(arena, scenario, recompute=number == 0)
+    result = run(arena, scenario)
     assert not result.wrong, explained(result)
     assert len(result.hits) == len(scenario.strikes)
 

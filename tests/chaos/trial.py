@@ -1,6 +1,7 @@
 """One training during which things are killed, and the look at what is left."""
 
 import contextlib
+import json
 import secrets
 import subprocess
 import time
@@ -44,12 +45,8 @@ class Result:
     log: str
 
 
-def run(arena: Arena, scenario: Scenario, *, recompute: bool) -> Result:
-    """Train, kill, and look.
-
-    Args:
-        recompute: Have `starling verify` compute every round again, too; it takes seconds.
-    """
+def run(arena: Arena, scenario: Scenario) -> Result:
+    """Train, kill, and look."""
     log_start = arena.server.log_size()
     journal = Journal()
     trial = _Trial(arena, scenario, journal)
@@ -59,7 +56,7 @@ def run(arena: Arena, scenario: Scenario, *, recompute: bool) -> Result:
     trained = time.monotonic()
     if not journal.wrong:
         with contextlib.suppress(WentWrongError):
-            trial.look(recompute=recompute)
+            trial.look()
     trial.close()
     log = arena.server.log_text(log_start)
     for entry in unexpected(log):
@@ -132,7 +129,7 @@ class _Trial:
                 self._journal.complain(DRIVER, f"participant {participant.place} hangs")
         self._striker.finish(timeout_seconds=HANG_SECONDS)
 
-    def look(self, *, recompute: bool) -> None:
+    def look(self) -> None:
         """Compare what is there with what should be, delete it all, and look again."""
         self._extend_deadline()
         self._compare_models()
@@ -143,8 +140,7 @@ class _Trial:
         ):
             self._journal.complain(DRIVER, found)
         self._check_blobs(swept=False)
-        if recompute:
-            self._verify()
+        self._verify()
         self._arena.sweep()
         self._check_blobs(swept=True)
         self._delete()
@@ -181,6 +177,8 @@ class _Trial:
         }
         if self._scenario.swag:
             order["uncertainty_method"] = "SWAG"
+        if self._scenario.keeps_updates:
+            order["options"] = {"keep_updates_rounds": self._scenario.rounds}
         answer = self._actor.post("/api/trainings/", "training", 201, order)
         return str(answer.json()["training_id"])
 
@@ -237,9 +235,10 @@ class _Trial:
             self._journal.complain(DRIVER, violation)
 
     def _verify(self) -> None:
+        """Have every round computed again whose updates are kept."""
         server = self._arena.server
         ended = subprocess.run(
-            command("verify", self.training_id, "--data-dir", str(server.data_dir)),
+            command("verify", self.training_id, "--json", "--data-dir", str(server.data_dir)),
             env=server._environment,
             cwd=REPOSITORY,
             capture_output=True,
@@ -247,10 +246,14 @@ class _Trial:
             timeout=DEADLINE_SECONDS,
             check=False,
         )
-        if ended.returncode != 0:
+        aggregations = self._scenario.rounds * (2 if self._scenario.swag else 1)
+        outcome = "verified" if self._scenario.keeps_updates else "not_kept"
+        lines = ended.stdout.splitlines()
+        if ended.returncode != 0 or json.loads(lines[-1])["rounds"] != {outcome: aggregations}:
             self._journal.complain(
                 DRIVER,
-                f"starling verify ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}",
+                f"{aggregations} aggregations should be {outcome}, and starling verify ended with "
+                f"{ended.returncode}:\n{ended.stdout}{ended.stderr}",
             )
 
     def _delete(self) -> None:

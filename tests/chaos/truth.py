@@ -63,11 +63,11 @@ class Truth:
         return [{name: _plain(value) for name, value in row.items()} for row in found]
 
     def phase(self, training_id: str) -> str:
-        """Phase of the training's open round; its state where none is open."""
+        """Phase of the training's open round; "over" when it has none any more."""
         found = self.rows(
             f"SELECT phase FROM round WHERE training = '{training_id}' AND phase <> 'closed'"  # noqa: S608 - our own ids
         )
-        return str(found[0]["phase"]) if found else "between rounds"
+        return str(found[0]["phase"]) if found else "over"
 
     def snapshot(self, training_id: str) -> Snapshot:
         """All rows of a training."""
