@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from backend.errors import OUTAGES, InvalidRequest
+from backend.errors import DatabaseUnavailable, InvalidRequest
 from backend.notifications.feed import MAX_ITEMS, RESCAN_SECONDS, Feed, Subscription
 from backend.notifications.outbox import FeedItem
 from backend.openapi import EventStreamToo
@@ -116,7 +116,7 @@ async def _events(
             presence.seen(user)
             try:
                 items = await subscription.next(limit=MAX_ITEMS, wait_seconds=KEEP_ALIVE_SECONDS)
-            except tuple(OUTAGES) as error:
+            except DatabaseUnavailable as error:
                 logger.warning("a stream of notifications waits: %s", error)
                 await asyncio.sleep(RESCAN_SECONDS)
                 items = []

@@ -22,6 +22,7 @@ from piccolo.custom_types import Combinable
 
 from backend.db.lookups import Lookups
 from backend.db.tables import Notification
+from backend.errors import DatabaseUnavailable
 from backend.notifications.outbox import FeedItem
 
 logger = logging.getLogger(__name__)
@@ -156,16 +157,15 @@ class Feed:
 
     async def run(self) -> None:
         """Hand on what is new, for ever."""
-        is_database_away = False
         while True:
             self._woken.clear()
             try:
                 await self._hand_on()
-                is_database_away = False
+            except DatabaseUnavailable as error:
+                logger.warning("news cannot be read: %s", error)
             except Exception:
-                if not is_database_away:
-                    logger.exception("the outbox cannot be read; it is tried again")
-                is_database_away = True
+                # Nobody else would start this loop again.
+                logger.exception("news were not handed on")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RESCAN_SECONDS):
                     await self._woken.wait()

@@ -18,6 +18,7 @@ import stamina
 
 from backend.db.engine import Database
 from backend.db.tables import Notification, Training
+from backend.errors import DatabaseUnavailable
 from backend.notifications.feed import Feed
 from backend.notifications.outbox import payload
 from backend.notifications.webhooks import TIMEOUT_SECONDS, post
@@ -103,9 +104,13 @@ class Pusher:
                 .where(Notification.waiting.eq(True))
                 .group_by(Notification.recipient)
             )
+        except DatabaseUnavailable as error:
+            # The next scan is a few seconds off.
+            logger.warning("the outbox cannot be read: %s", error)
+            return
         except Exception:
-            # The database may be away for a while; the next scan is a few seconds off.
-            logger.exception("the outbox cannot be read")
+            # Nobody else would start this loop again.
+            logger.exception("the outbox was not read")
             return
         for row in rows:
             recipient: UUID = row["recipient"]
@@ -116,9 +121,12 @@ class Pusher:
 
     def _delivered(self, recipient: UUID, task: asyncio.Task[None]) -> None:
         del self._deliveries[recipient]
+        # After a failure the next scan tries again; at once, it would be a flood.
         if not task.cancelled() and (error := task.exception()) is not None:
-            # The next scan tries again; at once, it would be a flood.
-            logger.error("delivery to %s stopped", recipient, exc_info=error)
+            if isinstance(error, DatabaseUnavailable):
+                logger.warning("deliveries to %s wait for the database: %s", recipient, error)
+            else:
+                logger.error("deliveries to %s stopped", recipient, exc_info=error)
             return
         # A notification may have been added between the last look and the end of the task.
         self._woken.set()

@@ -9,6 +9,7 @@ from uuid import UUID
 from backend.db.bulk import ROWS_PER_STATEMENT
 from backend.db.engine import Database
 from backend.db.tables import User
+from backend.errors import DatabaseUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ class Presence:
             for minute, users in users_of.items():
                 for start in range(0, len(users), ROWS_PER_STATEMENT):
                     await self._write(minute, users[start : start + ROWS_PER_STATEMENT])
-        except Exception:
-            logger.exception("who was seen cannot be written; it is tried again")
+        except DatabaseUnavailable as error:
+            logger.warning("who was seen is written later: %s", error)
             self._seen = {**seen, **self._seen}
 
     async def _write(self, minute: datetime, users: list[UUID]) -> None:

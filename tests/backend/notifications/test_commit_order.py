@@ -68,7 +68,8 @@ async def test_who_began_to_write_first_commits_first(
         # Without the lock the second would be there, and whoever reads would go on above the first.
         visible = await Notification.select(Notification.training)
         may_commit.set()
-        await asyncio.gather(slow, quick, waits)
+        await asyncio.gather(slow, quick)
+    waits.cancel()
 
     assert visible == []
     rows = await Notification.select(Notification.training).order_by(Notification.id)

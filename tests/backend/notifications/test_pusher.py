@@ -11,6 +11,7 @@ import pytest
 
 from backend.db.engine import Database
 from backend.db.tables import Notification, User
+from backend.errors import DatabaseUnavailable
 from backend.notifications import pusher as pusher_module
 from backend.notifications.delivery import unreachable
 from backend.notifications.feed import Feed
@@ -197,7 +198,7 @@ async def test_a_database_that_is_away_only_delays(
     with monkeypatch.context() as away:
 
         def fail(_: object) -> object:
-            raise ConnectionError("the database went away")
+            raise DatabaseUnavailable("the database went away")
 
         away.setattr(Database, "write_transaction", fail)
         push()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Collection
 
 import pytest
@@ -13,11 +12,12 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from piccolo.engine.sqlite import SQLiteEngine
 
 from backend.db.engine import Database
 from backend.db.lookups import KEYS_PER_QUERY, Lookups
+from backend.db.sqlite import DurableSQLite
 from backend.db.tables import User
+from backend.errors import DatabaseUnavailable
 from backend.notifications import feed as feed_module
 from backend.notifications.controller import notifications
 from backend.notifications.feed import MAX_ARRIVED, Feed
@@ -41,13 +41,13 @@ class Queries:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        original = SQLiteEngine.run_querystring
+        original = DurableSQLite.run_querystring
 
         async def counted(*arguments: object, **options: object) -> object:
             self.count += 1
             return await original(*arguments, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(SQLiteEngine, "run_querystring", counted)
+        monkeypatch.setattr(DurableSQLite, "run_querystring", counted)
 
 
 async def test_many_who_wait_are_told_by_a_handful_of_queries(
@@ -121,11 +121,11 @@ async def test_a_database_that_is_away_only_delays(
         with monkeypatch.context() as away:
 
             async def fail(*_: object, **__: object) -> object:
-                raise sqlite3.OperationalError("unable to open database file")
+                raise DatabaseUnavailable("unable to open database file")
 
-            away.setattr(SQLiteEngine, "run_querystring", fail)
+            away.setattr(DurableSQLite, "run_querystring", fail)
             feed.wake()
-            with feed.subscribe(user, after=0) as late, pytest.raises(sqlite3.OperationalError):
+            with feed.subscribe(user, after=0) as late, pytest.raises(DatabaseUnavailable):
                 await late.next(limit=1, wait_seconds=0)
         await tell(database, user)
         feed.wake()
@@ -215,8 +215,11 @@ async def test_who_was_seen_is_kept_while_the_database_is_away(
     presence = Presence(database)
     presence.seen(user)
 
+    def fail(_: Database) -> object:
+        raise DatabaseUnavailable("unable to open database file")
+
     with monkeypatch.context() as away:
-        away.setattr(Database, "write_transaction", lambda _: 1 / 0)
+        away.setattr(Database, "write_transaction", fail)
         await presence.flush()
     await presence.flush()
 
