@@ -52,6 +52,7 @@ _REDOC = RedocRenderPlugin(
 )
 
 
+_WITHOUT_BODY = ("204", "304")
 # Operations that need no credentials.
 _PUBLIC = {
     ("/api/users/", "post"),
@@ -193,7 +194,9 @@ def _complete_operation(operation: Operation, *, public: bool) -> None:
         for status, answer in (operation.responses or {}).items()
         if status.startswith(("2", "3"))
     }
-    for answer in answers.values():
+    for status, answer in answers.items():
+        if isinstance(answer, OpenAPIResponse) and status in _WITHOUT_BODY:
+            answer.content = None
         if isinstance(answer, OpenAPIResponse) and answer.content and BINARY in answer.content:
             binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
             answer.content = {BINARY: OpenAPIMediaType(schema=binary)}
