@@ -241,6 +241,18 @@ def storage_error(error: OSError) -> BlobError:
     return kind(str(error))
 
 
+def require_room(path: Path, size_bytes: int) -> None:
+    """Raises `BlobStoreFull` unless a file of this size fits where `path` is; leaves no file."""
+    try:
+        with path.open("wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+            finally:
+                path.unlink()
+    except OSError as error:
+        raise storage_error(error) from error
+
+
 class LocalBlobStore:
     """Blobs as files under one folder: `blobs/ab/abcd…` and `staged/…`, on one file system."""
 

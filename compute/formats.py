@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from compute.allowed_classes import FUNCTIONS, module_classes, register_allowed_classes
+from compute.blobs import require_room
 from compute.contract import ModelFormat, ModelReport, Rejected, RejectionReason
 from compute.exported_programs import load_exported_program, write_exported_program
 from compute.model_statistics import layer_statistics
@@ -190,6 +191,7 @@ def write_like(base_path: Path, state: StateDict, out_path: Path) -> None:
 
     Raises:
         Rejected: the base is not a model, or the tensors are not its own.
+        BlobStoreFull: there is no space for it.
     """
     module = load_module(base_path)
     try:
@@ -221,6 +223,8 @@ def _torch_save(value: object, out_path: Path) -> None:
 
 
 def _jit_save(module: torch.jit.ScriptModule, base_path: Path, out_path: Path) -> None:
+    # Where torch.jit finds no space while it writes, it ends the process.
+    require_room(out_path, base_path.stat().st_size)
     reader = torch._C.PyTorchFileReader(str(base_path))  # noqa: SLF001 - jit.load forgets extras
     extras = {
         name.removeprefix("extra/"): reader.get_record(name)

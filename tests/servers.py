@@ -116,6 +116,15 @@ class RayCluster:
             raise AssertionError(f"The Ray cluster ended:\n{self._log.read_text()}")
         return "Ray runtime started" in self._log.read_text() and self._address_file.exists()
 
+    def aggregators(self) -> list[psutil.Process]:
+        """The processes in which aggregators live."""
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "".join(process.cmdline()[:1]).startswith("ray::AggregatorActor"):
+                    found.append(process)
+        return found
+
     def stop(self) -> None:
         """End the cluster with every worker in it."""
         members = psutil.Process(self._process.pid).children(recursive=True)
@@ -142,6 +151,10 @@ class PostgreSQL:
         name = f"starling_{secrets.token_hex(4)}"
         self._server.psql(f"CREATE DATABASE {name};")
         return str(self._server.get_uri(name))
+
+    def halt(self) -> None:
+        """End the server and its connections for a while."""
+        self._server.stop()
 
     def kill(self) -> None:
         """End it as a crash does: without a checkpoint, with every connection."""
