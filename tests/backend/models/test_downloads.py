@@ -141,6 +141,7 @@ def test_head_has_the_headers_of_get_and_no_body(owner: Person, path: str) -> No
         (f"bytes=5-{SIZE * 2}", (5, SIZE)),
         (f"bytes=-{SIZE * 2}", (0, SIZE)),
     ],
+    ids=["first", "rest", "last", "beyond the end", "more than all"],
 )
 def test_a_part_is_206(owner: Person, path: str, wanted: str, part: tuple[int, int]) -> None:
     answer = get(owner, path, range=wanted)
@@ -169,7 +170,11 @@ def test_a_range_behind_the_end_is_416_and_says_the_size(owner: Person, path: st
     assert str(SIZE) in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("if_range", [f'"{"0" * 64}"', f"W/{TAG}", "Sat, 29 Oct 1994 19:43:31 GMT"])
+@pytest.mark.parametrize(
+    "if_range",
+    [f'"{"0" * 64}"', f"W/{TAG}", "Sat, 29 Oct 1994 19:43:31 GMT"],
+    ids=["other", "weak", "date"],
+)
 def test_a_range_of_something_else_is_the_whole_file(
     owner: Person, path: str, if_range: str
 ) -> None:
