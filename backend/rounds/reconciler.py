@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from backend.errors import OUTAGES
 from backend.rounds.aggregation import Aggregation
 from backend.rounds.coordinator import Coordinator
-from compute.gateway import ComputeGateway, ComputeUnavailable
+from compute.gateway import ComputeGateway
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,9 @@ class Reconciler:
             pause = INTERVAL_SECONDS
             try:
                 pause = await self._reconcile()
-            except ComputeUnavailable as error:
-                self._could_deliver = False
-                logger.info("nothing is reconciled while compute is away: %s", error)
             except tuple(OUTAGES) as error:
+                # Nobody can deliver without database and blobs either.
+                self._could_deliver = False
                 logger.warning("nothing is reconciled at the moment: %s", error)
             except Exception:
                 # Nobody else would start this loop again; the next pass may find things mended.
