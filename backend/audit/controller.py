@@ -9,11 +9,10 @@ from litestar.response import Stream
 from backend.audit.log import events_after, find_reader, lines_after
 from backend.audit.schemas import AuditEventJson
 from backend.openapi import JsonLinesToo
+from backend.paging import AfterId
 from backend.security.authentication import CallerRequest
 from backend.security.content_negotiation import JSON_LINES, wants_json_lines
 
-# The largest integer that every JSON library reads exactly; no id will come near it.
-LARGEST_ID = 2**53 - 1
 MAX_EVENTS = 1_000
 DEFAULT_EVENTS = 100
 
@@ -27,12 +26,7 @@ DEFAULT_EVENTS = 100
 async def audit_log(
     request: CallerRequest,
     training_id: FromPath[str],
-    after: Annotated[
-        int,
-        QueryParameter(
-            ge=0, le=LARGEST_ID, description="Only what has a higher id; 0: from the beginning."
-        ),
-    ] = 0,
+    after: AfterId = 0,
     limit: Annotated[
         int | None,
         QueryParameter(

@@ -19,14 +19,13 @@ from backend.errors import DatabaseUnavailable, InvalidRequest
 from backend.notifications.feed import MAX_ITEMS, RESCAN_SECONDS, Feed, Subscription
 from backend.notifications.outbox import FeedItem
 from backend.openapi import EventStreamToo
+from backend.paging import LARGEST_ID, AfterId
 from backend.security.authentication import CallerRequest
 from backend.security.content_negotiation import wants_event_stream
 from backend.security.presence import Presence
 
 logger = logging.getLogger(__name__)
 
-# The largest integer that every JSON library reads exactly; no id will come near it.
-LARGEST_ID = 2**53 - 1
 LAST_EVENT_ID = "Last-Event-ID"
 MAX_WAIT_SECONDS = 60
 DEFAULT_ITEMS = 100
@@ -47,12 +46,7 @@ async def notifications(
     request: CallerRequest,
     feed: NamedDependency[Feed],
     presence: NamedDependency[Presence],
-    after: Annotated[
-        int,
-        QueryParameter(
-            ge=0, le=LARGEST_ID, description="Only what has a higher id; 0: from the beginning."
-        ),
-    ] = 0,
+    after: AfterId = 0,
     wait: Annotated[
         int,
         QueryParameter(
