@@ -10,7 +10,7 @@ from backend.db.tables import LocalModel, LocalMoments, Metric, Round, Training,
 from backend.errors import Conflict, LateUpdate, WrongState
 from backend.metrics.values import MetricValue, metric_rows
 from backend.rounds import records
-from backend.rounds.state import RUNNING, Phase
+from backend.rounds.state import RUNNING, Phase, TrainingState
 from compute.blobs import Staged
 
 
@@ -117,7 +117,7 @@ async def collecting_moments_round(training: Training, model_round: int, owner: 
             round=training.round,
             phase=row.phase,
         )
-    if training.state == "S":
+    if training.state == TrainingState.SWAG_ROUND:
         raise WrongState(
             f"Training with ID {training.id} is not currently in round {model_round}, but in "
             f"round {open_now}."

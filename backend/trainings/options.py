@@ -97,7 +97,10 @@ def parse_options(given: Mapping[str, object]) -> TrainingOptions:
     try:
         options = msgspec.convert(known, TrainingOptions)
     except msgspec.ValidationError as error:
-        raise InvalidRequest.field("options", str(error).replace("$.", "")) from error
+        message = str(error).replace("$.", "")
+        if "`quorum`" in message or "`cohort`" in message:
+            message += ". Give a count of at least 1 or a fraction below 1; leave it out for all."
+        raise InvalidRequest.field("options", message) from error
     if options.cohort is not None and options.daisy_chain_period > 1:
         raise InvalidRequest.field(
             "options",

@@ -6,7 +6,8 @@ from enum import StrEnum
 import pytest
 from piccolo.columns import Varchar
 
-from backend.db.tables import GlobalModel, Notification, Round, Training
+from backend.audit.events import AuditKind
+from backend.db.tables import AuditEvent, GlobalModel, Notification, Round, Training
 from backend.notifications.outbox import NotificationType
 from backend.rounds.state import Phase, TrainingState
 from compute.contract import ModelFormat, UncertaintyMethod
@@ -20,8 +21,9 @@ from compute.contract import ModelFormat, UncertaintyMethod
         (Training.uncertainty_method, UncertaintyMethod),
         (GlobalModel.format, ModelFormat),
         (Notification.type, NotificationType),
+        (AuditEvent.kind, AuditKind),
     ],
-    ids=["phase", "state", "method", "format", "notification"],
+    ids=["phase", "state", "method", "format", "notification", "audit"],
 )
 def test_every_value_fits_its_column(column: Varchar, values: Iterable[StrEnum]) -> None:
     assert max(len(value.value) for value in values) <= (column.length or 0)
