@@ -2,14 +2,12 @@
 
 from datetime import UTC, datetime
 
+from tests.backend.rounds.progress import rounds_of, update, wait_for_state
 from tests.conftest import ServerMaker
 from tests.federations import Federation, MakeFederation, People, Person, new_federation
 from tests.model_files import (
     assert_within_one_ulp,
-    drifted,
     federated_average,
-    tiny,
-    torchscript,
     weights,
 )
 from tests.waiting import wait_until
@@ -17,25 +15,6 @@ from tests.webhooks import WebhookReceiver
 
 # Long enough for an upload on a busy machine, short enough to be waited for.
 SOON = 3.0
-NEVER = 3600.0
-
-
-def update(seed: int) -> bytes:
-    return torchscript(drifted(tiny(), seed=seed))
-
-
-def wait_for_state(federation: Federation, state: str) -> dict[str, object]:
-    def reached() -> dict[str, object] | None:
-        training = federation.training()
-        return training if training["state"] == state else None
-
-    return wait_until(reached, what=f"state {state}")
-
-
-def rounds_of(federation: Federation) -> list[dict[str, object]]:
-    answer = federation.actor.client.get(f"/api/trainings/{federation.training_id}/rounds/")
-    assert answer.status_code == 200, answer.text
-    return list(answer.json())
 
 
 def standing_of(federation: Federation, person: Person) -> dict[str, object]:

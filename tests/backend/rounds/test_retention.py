@@ -1,6 +1,6 @@
 """How long updates and versions of the model are kept."""
 
-from tests.backend.rounds.test_deadlines import update, wait_for_state
+from tests.backend.rounds.progress import update, wait_for_state
 from tests.federations import Federation, MakeFederation
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 
-from tests.backend.rounds.test_deadlines import NEVER, rounds_of, update, wait_for_state
+from tests.backend.rounds.progress import rounds_of, update, wait_for_state
 from tests.federations import Federation, MakeFederation
 from tests.model_files import assert_within_one_ulp, weights
 from tests.waiting import wait_until
+
+NEVER = 3600.0
 
 
 def steer(federation: Federation, what: str) -> int:
