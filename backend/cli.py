@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
 LONGEST_SHUTDOWN_SECONDS = 11
+KILLED_SECONDS = 1
 BACKLOG = 2048
 OPEN_FILES = 65536
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -130,7 +131,8 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
             dashboard_port=settings.compute.dashboard_port,
             check_timeout_seconds=settings.compute.check_timeout_seconds,
             predict_timeout_seconds=settings.compute.predict_timeout_seconds,
-        )
+        ),
+        on_stuck=lambda: _start_again(settings.http.port),
     )
     if settings.http.debug and not settings.http.listens_on_loopback:
         logger.warning("debug mode: anybody who reaches this server can sign in as dummy-user")
@@ -195,9 +197,7 @@ def _end_now() -> None:
     is lost can be lost: the database and the blobs are the only truth.
     """
     logger.warning("the shutdown takes too long; it is cut short")
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    _kill_descendants()
     os._exit(0)
 
 
@@ -207,6 +207,25 @@ def _allow_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _start_again(port: int) -> None:
+    """Replace this process by a new one with the same command line, on the same port.
+
+    What a crash costs is what this costs: the database and the blobs are the only truth.
+    """
+    logger.critical("the server cannot go on, for Ray waits in it for ever; it starts again")
+    _kill_descendants()
+    logging.shutdown()
+    os.execv(sys.executable, [*sys.orig_argv, "--port", str(port)])  # noqa: S606 - this program
+
+
+def _kill_descendants() -> None:
+    descendants = psutil.Process().children(recursive=True)
+    for process in descendants:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(descendants, timeout=KILLED_SECONDS)
 
 
 def _listen(settings: Settings) -> socket.socket:

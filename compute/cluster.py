@@ -17,7 +17,8 @@ LOOPBACK = "127.0.0.1"
 NAMESPACE = "starling"
 # Tensors travel through the blob store and never through Ray's, which can thus be small.
 OBJECT_STORE_BYTES = 128 * 1024**2
-_VITAL = {"gcs_server", "raylet"}
+HEAD = "gcs_server"
+_VITAL = {HEAD, "raylet"}
 PROBE_SECONDS = 2.0
 _ANNOUNCERS = ("ray._private.authentication.authentication_token_setup", "ray._private.worker")
 
@@ -141,6 +142,19 @@ def is_alive(config: RayConfig) -> bool:
             return True
     except OSError:
         return False
+
+
+def dead_heads() -> set[int]:
+    """Process ids of heads that this process started and that died, as far as it was not told.
+
+    Ray's own record of a head is not there before all of the cluster has started.
+    """
+    dead = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name() == HEAD and child.status() == psutil.STATUS_ZOMBIE:
+                dead.add(child.pid)
+    return dead
 
 
 def dashboard_url() -> str | None:

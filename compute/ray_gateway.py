@@ -149,10 +149,15 @@ class RayGateway:
 
     Constraints: used from one event loop. The web process stays free of torch: it is imported in
     workers only.
+
+    Args:
+        on_stuck: Called when the head died while Ray waits for it. Nothing interrupts that, and a
+            minute later Ray ends the process; this may replace it at once, and need not return.
     """
 
-    def __init__(self, config: RayConfig) -> None:
+    def __init__(self, config: RayConfig, on_stuck: Callable[[], None] = lambda: None) -> None:
         self._config = config
+        self._on_stuck = on_stuck
         self._session: _Session | None = None
         self._detail = "not started"
         self._watcher: asyncio.Task[None] | None = None
@@ -160,6 +165,7 @@ class RayGateway:
         self._lifetime = ThreadPoolExecutor(1, thread_name_prefix="ray-lifetime")
         self._calls = ThreadPoolExecutor(4, thread_name_prefix="ray-call")
         self._predictions: set[asyncio.Task[Prediction]] = set()
+        self._in_threads: set[object] = set()
 
     async def start(self) -> None:
         """Connect to the cluster or start it, and keep it so until `stop`.
@@ -476,6 +482,8 @@ class RayGateway:
             return call()
 
         future = asyncio.get_running_loop().run_in_executor(self._calls, called)
+        self._in_threads.add(future)
+        future.add_done_callback(self._in_threads.discard)
         await self._first_of(session, future, None)
         try:
             return future.result()
@@ -503,9 +511,14 @@ class RayGateway:
 
     async def _connect(self) -> None:
         self._detail = "starting"
-        loop = asyncio.get_running_loop()
+        dead_before = cluster.dead_heads()
+        opening = asyncio.get_running_loop().run_in_executor(self._lifetime, self._open_session)
+        while not (await asyncio.wait([opening], timeout=WATCH_SECONDS))[0]:
+            if self._config.is_embedded and cluster.dead_heads() - dead_before:
+                logger.error("Ray's head died while Ray was started")
+                self._on_stuck()
         try:
-            self._session = await loop.run_in_executor(self._lifetime, self._open_session)
+            self._session = await opening
         except (RayError, OSError, RuntimeError, ValueError) as error:
             self._detail = f"no cluster: {_first_line(error)}"
             raise ComputeUnavailable(self._detail) from error
@@ -534,6 +547,7 @@ class RayGateway:
             await self._until_lost()
             logger.warning("The compute cluster is lost; connecting again")
             self._leave("lost")
+            waiting = set(self._in_threads)
             await asyncio.get_running_loop().run_in_executor(self._lifetime, cluster.stop)
             async for attempt in stamina.retry_context(
                 on=ComputeUnavailable, attempts=None, timeout=None, wait_initial=1.0, wait_max=30.0
@@ -541,6 +555,9 @@ class RayGateway:
                 with attempt:
                     await self._connect()
             logger.warning("The compute cluster is back")
+            if waiting & self._in_threads:
+                logger.error("A call still waits for the head of the cluster that was lost")
+                self._on_stuck()
 
     async def _until_lost(self) -> None:
         misses = 0

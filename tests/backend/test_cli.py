@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import ServerMaker
 from tests.servers import REPOSITORY, bare_environment, command, free_port
+from tests.waiting import wait_until
 
 
 def refusal(*arguments: str, environment: dict[str, str] | None = None) -> str:
@@ -139,6 +140,21 @@ def test_sigterm_ends_the_embedded_cluster_too(new_server: ServerMaker) -> None:
 
     _, alive = psutil.wait_procs(family, timeout=5)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_it_starts_again_when_ray_dies_while_it_starts(new_server: ServerMaker) -> None:
+    server = new_server({"STARLING_RAY_DASHBOARD": "false"}, shared_cluster=False).start()
+    process = psutil.Process(server.process.pid)
+    # The head serves those that come up after it, and Ray waits for them, and for it.
+    family = wait_until(lambda: len(process.children()) > 1 and process.children(), what="Ray")
+    (head,) = [child for child in family if child.name() == "gcs_server"]
+    head.kill()
+
+    # Ray would end the process a minute later, and nobody would start another.
+    server.wait_until_answers("/health/ready", 200)
+    assert "it starts again" in server.log_text()
+    assert "raylet" in {child.name() for child in process.children()}
+    server.stop()
 
 
 def test_sigterm_ends_it_before_it_is_ready(new_server: ServerMaker) -> None:

@@ -91,9 +91,6 @@ class Killer:
             return phase, f"SIGKILL of {_killed(victims)}"
 
     def _ray(self, training_id: str) -> tuple[str, str]:
-        # Ray that dies while it starts has the server wait for a minute and then ends it, which is
-        # known (docs/chaos.md) and for a service manager to mend.
-        self._server.wait_until_answers("/health/ready", 200)
         with self._stopped(training_id) as phase:
             return phase, f"SIGKILL of {_killed(self._descendants())}"
 
