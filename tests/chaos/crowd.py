@@ -26,7 +26,6 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 DEADLINE_SECONDS = 900.0
 REQUEST_TIMEOUT_SECONDS = 300.0
 REGISTRATIONS_AT_ONCE = 16
-IDLE_SECONDS = 10.0
 WAIT_SECONDS = 50
 PAUSE_SECONDS = 0.5
 
@@ -57,9 +56,15 @@ class Findings:
     wrong: list[str]
 
 
-def gather(server: ChaosServer, participants: int, rounds: int) -> Findings:
-    """Take a training with so many participants to its end on a ready server."""
-    return asyncio.run(_Crowd(server, participants, rounds).train())
+def gather(
+    server: ChaosServer, participants: int, rounds: int, *, idle_seconds: float = 10.0
+) -> Findings:
+    """Take a training with so many participants to its end on a ready server.
+
+    Args:
+        idle_seconds: How long everybody waits before the start, to see what that costs.
+    """
+    return asyncio.run(_Crowd(server, participants, rounds).train(idle_seconds))
 
 
 class _Crowd:
@@ -76,7 +81,7 @@ class _Crowd:
         self._upload_seconds: list[float] = []
         self._registrations = asyncio.Semaphore(REGISTRATIONS_AT_ONCE)
 
-    async def train(self) -> Findings:
+    async def train(self, idle_seconds: float) -> Findings:
         """Register, wait, train, look."""
         web_process = psutil.Process(self._server.process.pid)
         began = time.monotonic()
@@ -91,7 +96,7 @@ class _Crowd:
             asyncio.create_task(self._take_part(client, place, model_id))
             for place, (_, client) in enumerate(people)
         ]
-        idle_bytes, idle_cpu = await _idle(web_process)
+        idle_bytes, idle_cpu = await _idle(web_process, idle_seconds)
         started = time.monotonic()
         await self._insist("start", 202, lambda: actor.post(f"/api/trainings/{training_id}/start/"))
         ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -232,14 +237,14 @@ class _Crowd:
         self._journal.wrong += violations(snapshot, self._journal, rounds=self._rounds, swag=False)
 
 
-async def _idle(web_process: psutil.Process) -> tuple[int, float]:
+async def _idle(web_process: psutil.Process, seconds: float) -> tuple[int, float]:
     """Resident memory and share of a core of a server on which everybody waits."""
-    await asyncio.sleep(IDLE_SECONDS / 2)  # until all have asked
+    await asyncio.sleep(seconds / 2)  # until all have asked
     before = web_process.cpu_times()
-    await asyncio.sleep(IDLE_SECONDS)
+    await asyncio.sleep(seconds)
     after = web_process.cpu_times()
     spent = after.user + after.system - before.user - before.system
-    return web_process.memory_info().rss, spent / IDLE_SECONDS
+    return web_process.memory_info().rss, spent / seconds
 
 
 def _peak_bytes(process: psutil.Process) -> int:

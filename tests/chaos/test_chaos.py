@@ -14,8 +14,9 @@ from tests.servers import PostgreSQL, short_temporary_folder
 
 pytestmark = pytest.mark.e2e
 
-SEED = 0
-RUNS = 4
+# Found by trying: each does every kind of kill once in three runs, at six different moments.
+SEEDS = {Database.SQLITE: 223, Database.POSTGRESQL: 249}
+RUNS = 3
 CROWD = 50
 
 
@@ -45,18 +46,18 @@ def arena(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_whatever_is_killed_a_training_ends_as_if_nothing_had_been(
     arena: Arena, database: Database, number: int
 ) -> None:
-    scenario = campaign(SEED, RUNS, [database])[number]
+    scenario = campaign(SEEDS[database], RUNS, [database])[number]
     result = run(arena, scenario)
     assert not result.wrong, explained(result)
     assert len(result.hits) == len(scenario.strikes)
 
 
-def test_the_budget_has_every_kind_of_kill() -> None:
-    dealt = campaign(SEED, RUNS, [Database.SQLITE])
+def test_the_budget_has_every_kind_of_kill(database: Database) -> None:
+    dealt = campaign(SEEDS[database], RUNS, [database])
     assert {strike.kill for scenario in dealt for strike in scenario.strikes} == set(Kill)
 
 
 def test_a_crowd_in_pull_mode_takes_a_training_to_its_end(arena: Arena) -> None:
-    findings = gather(arena.server, CROWD, rounds=1)
+    findings = gather(arena.server, CROWD, rounds=1, idle_seconds=1.0)
     assert not findings.wrong, described(findings)
     assert len(findings.upload_seconds) == CROWD
