@@ -58,6 +58,9 @@ def run(arena: Arena, scenario: Scenario) -> Result:
         with contextlib.suppress(WentWrongError):
             trial.look()
     trial.close()
+    if (code := arena.server.process.poll()) is not None:
+        journal.complain(DRIVER, f"the server ended by itself with code {code}")
+        arena.server.start_and_wait()
     log = arena.server.log_text(log_start)
     for entry in unexpected(log):
         journal.complain("log", entry)
