@@ -56,6 +56,11 @@ test *args: setup
 chaos *args: setup
     @exec {{ python }} -m tests.chaos "$@"
 
+# Measure: turnaround, round, transfer, aggregate, robust, predict, idle, start or all; --quick
+[group('develop')]
+bench *args: setup
+    @exec {{ python }} -m benchmarks "$@"
+
 # Look for mistakes without changing a file: ruff and mypy
 [group('develop')]
 check: setup

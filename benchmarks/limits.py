@@ -1,0 +1,41 @@
+"""What the machine allows: memory bandwidth, disk and hashing, measured beside what uses them."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import torch
+
+
+def add_seconds(parameters: int, accumulator: torch.dtype) -> float:
+    """Adding a flat float32 vector into a flat accumulator in place, all threads that torch has.
+
+    It moves 4 bytes of the update and twice those of the accumulator per parameter: 12 for a
+    float32 and 20 for a float64 accumulator.
+    """
+    total = torch.zeros(parameters, dtype=accumulator)
+    update = torch.ones(parameters, dtype=torch.float32)
+    torch.add(total, update, alpha=1.0, out=total)
+    started = time.perf_counter()
+    torch.add(total, update, alpha=1.0, out=total)
+    return time.perf_counter() - started
+
+
+def write_seconds(content: bytes, folder: Path) -> float:
+    """Writing the bytes to a new file and having them on disk (fsync of the file)."""
+    path = folder / "limit"
+    started = time.perf_counter()
+    with path.open("wb", buffering=0) as file:
+        file.write(content)
+        os.fsync(file.fileno())
+    seconds = time.perf_counter() - started
+    path.unlink()
+    return seconds
+
+
+def hash_seconds(content: bytes) -> float:
+    """SHA-256 of the bytes, on one core."""
+    started = time.perf_counter()
+    hashlib.sha256(content).digest()
+    return time.perf_counter() - started

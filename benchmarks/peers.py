@@ -1,0 +1,52 @@
+"""Peers, each in an environment of its own: their dependencies do not agree with ours."""
+
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, cast
+
+Peer = Literal["flower", "nvflare"]
+FOLDER = Path(__file__).parent / "peers"
+ENVIRONMENTS = Path(__file__).parent / ".peers"
+
+
+def environment(peer: Peer) -> Path:
+    """The Python of the peer's environment, which is made from `peers/<peer>.txt` when missing."""
+    requirements = FOLDER / f"{peer}.txt"
+    home = ENVIRONMENTS / peer
+    python = home / "bin" / "python"
+    made_from = home / "made-from"
+    wanted = requirements.read_text()
+    if made_from.exists() and made_from.read_text() == wanted:
+        return python
+    print(f"Setting up {peer}; the first time this takes some minutes.", file=sys.stderr)  # noqa: T201
+    venv.create(home, clear=True, with_pip=True)
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([python, *install, "-r", requirements], check=True)  # noqa: S603
+    made_from.write_text(wanted)
+    return python
+
+
+def run(
+    peer: Peer, script: str, options: Mapping[str, object], *, timeout_seconds: float = 300
+) -> dict[str, float]:
+    """Run `peers/<script>` in the peer's environment; the JSON object it prints last.
+
+    Options become `--name value`. Scripts import no code of ours.
+
+    Raises:
+        subprocess.CalledProcessError: the script failed.
+        subprocess.TimeoutExpired: it took too long.
+    """
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    done = subprocess.run(  # noqa: S603
+        [environment(peer), FOLDER / script, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=timeout_seconds,
+    )
+    return cast("dict[str, float]", json.loads(done.stdout.strip().splitlines()[-1]))
