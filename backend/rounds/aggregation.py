@@ -135,14 +135,19 @@ class Aggregation:
 
 async def _finish_round(training: Training, round_row: Round) -> FinishRound:
     updates = (
-        await LocalModel.objects()
+        await LocalModel.select(LocalModel.id, LocalModel.digest, LocalModel.sample_size)
         .where(LocalModel.round_key == round_row.key)
         .order_by(LocalModel.id)
     )
     return FinishRound(
         round=round_row.index,
         base_key=await base_key(training.model, round_row.index),
-        updates=[_update_ref(update) for update in updates],
+        updates=[
+            UpdateRef(
+                update_id=str(row["id"]), digest=row["digest"], sample_size=row["sample_size"]
+            )
+            for row in updates
+        ],
     )
 
 
