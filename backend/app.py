@@ -11,6 +11,8 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.static_files import create_static_files_router
 
 from backend.audit.controller import audit_log
@@ -187,7 +189,7 @@ def create_app(
         await require_json_accepted(request)
         return None
 
-    app = Litestar(
+    app = _Application(
         route_handlers=[
             UserController,
             notifications,
@@ -229,6 +231,16 @@ def create_app(
     )
     complete_document(app.openapi_schema)
     return app
+
+
+class _Application(Litestar):
+    """Litestar with msgspec alone."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        # By default there is one for every library that is installed: Ray brings pydantic along,
+        # which takes 9 MiB and no schema of ours needs.
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def _cors_config(settings: Settings) -> CORSConfig | None:
