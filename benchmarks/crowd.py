@@ -3,7 +3,7 @@
 import asyncio
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import msgspec
@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from benchmarks.wire import Body, Connection, connect, connected
+from benchmarks.wire import Body, Connection
 
 BOUNDARY = "benchmark-4f1d"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
@@ -50,6 +50,18 @@ class Participant:
     place: int
     connection: Connection
     last_id: int = 0
+    heard: list[str] = field(default_factory=list)
+
+    async def listen(self) -> float:
+        """When a long poll was answered; what with is in `heard`, and is nothing after a minute."""
+        answer = await self.connection.ask(
+            "GET", f"/api/users/myself/notifications/?after={self.last_id}&wait={WAIT_SECONDS}"
+        )
+        told_at = time.perf_counter()
+        items = answer.read(list[_Notification])
+        self.last_id = items[-1].id if items else self.last_id
+        self.heard = [item.notification_type for item in items]
+        return told_at
 
 
 @dataclass(frozen=True)
@@ -82,18 +94,12 @@ class Crowd:
     async def gather(cls, port: int, participants: int, parameters: int, *, rounds: int) -> Self:
         """Register so many, and start a training of so many rounds."""
         module = network(parameters)
-        registrations = asyncio.Semaphore(REGISTRATIONS_AT_ONCE)
-
-        async def join(place: int) -> Participant:
-            async with registrations:
-                registered = await register(port, f"crowd-{parameters}-{participants}-{place}")
-            return Participant(registered.id, place, await connect(port, registered.token))
-
-        people = await asyncio.gather(*(join(place) for place in range(participants)))
-        actor = await register(port, f"crowd-{parameters}-{participants}-actor")
+        name = f"crowd-{parameters}-{participants}"
+        people = await register_all(port, name, participants)
+        actor = await register(port, f"{name}-actor")
         crowd = cls(
             people,
-            await connect(port, actor.token),
+            Connection(port, actor.token),
             safetensors.torch.save(module.state_dict()),
         )
         await crowd._start(module, rounds)
@@ -117,29 +123,10 @@ class Crowd:
             await connection.close()
 
     async def _start(self, module: nn.Module, rounds: int) -> None:
-        file = io.BytesIO()
-        torch.save(module, file)
-        fields = {"name": "benchmark", "description": "a network", "type": "GLOBAL"}
-        uploaded = await self._actor.ask(
-            "POST",
-            "/api/models/",
-            multipart(fields, "model_file", [file.getbuffer()]),
-            status=201,
-            content_type=FORM,
+        self._model_id = await upload_model(self._actor, module)
+        training_id = await create_training(
+            self._actor, self._model_id, [each.id for each in self._participants], rounds=rounds
         )
-        self._model_id = uploaded.read(_Created).model_id
-        order = {
-            "model_id": self._model_id,
-            "target_num_updates": rounds,
-            "metric_names": [],
-            "aggregation_method": "FedAvg",
-            "options": {"skip_model_tests": True},
-            "clients": [each.id for each in self._participants],
-        }
-        created = await self._actor.ask(
-            "POST", "/api/trainings/", [msgspec.json.encode(order)], status=201
-        )
-        training_id = created.read(_Created).training_id
         await self._actor.ask("POST", f"/api/trainings/{training_id}/start/", status=202)
         await asyncio.gather(*(self._hear_of_round(each) for each in self._participants))
 
@@ -160,23 +147,57 @@ class Crowd:
 
     async def _hear_of_round(self, participant: Participant) -> float:
         while True:
-            answer = await participant.connection.ask(
-                "GET",
-                f"/api/users/myself/notifications/?after={participant.last_id}&wait={WAIT_SECONDS}",
-            )
-            told_at = time.perf_counter()
-            for item in answer.read(list[_Notification]):
-                participant.last_id = item.id
-                if item.notification_type == "UPDATE_ROUND_START":
-                    return told_at
+            told_at = await participant.listen()
+            if "UPDATE_ROUND_START" in participant.heard:
+                return told_at
+
+
+async def upload_model(actor: Connection, module: nn.Module) -> str:
+    """Id of the module as a global model of the actor's."""
+    file = io.BytesIO()
+    torch.save(module, file)
+    fields = {"name": "benchmark", "description": "a network", "type": "GLOBAL"}
+    body = multipart(fields, "model_file", [file.getbuffer()])
+    uploaded = await actor.ask("POST", "/api/models/", body, status=201, content_type=FORM)
+    return uploaded.read(_Created).model_id
+
+
+async def create_training(
+    actor: Connection, model_id: str, participants: list[str], *, rounds: int
+) -> str:
+    """Id of a training of the model, without tests."""
+    order = {
+        "model_id": model_id,
+        "target_num_updates": rounds,
+        "metric_names": [],
+        "aggregation_method": "FedAvg",
+        "options": {"skip_model_tests": True},
+        "clients": participants,
+    }
+    body = [msgspec.json.encode(order)]
+    created = await actor.ask("POST", "/api/trainings/", body, status=201)
+    return created.read(_Created).training_id
 
 
 async def register(port: int, name: str) -> _Registered:
     """A new user."""
     order = msgspec.json.encode({"username": name, "password": "not used at all"})
-    async with connected(port) as connection:
-        answer = await connection.ask("POST", "/api/users/", [order], status=201)
+    connection = Connection(port)
+    answer = await connection.ask("POST", "/api/users/", [order], status=201)
+    await connection.close()
     return answer.read(_Registered)
+
+
+async def register_all(port: int, name: str, number: int) -> list[Participant]:
+    """So many new users, each with a connection."""
+    registrations = asyncio.Semaphore(REGISTRATIONS_AT_ONCE)
+
+    async def join(place: int) -> Participant:
+        async with registrations:
+            registered = await register(port, f"{name}-{place}")
+        return Participant(registered.id, place, Connection(port, registered.token))
+
+    return await asyncio.gather(*(join(place) for place in range(number)))
 
 
 def multipart(fields: dict[str, str], file_field: str, content: Body) -> list[bytes | memoryview]:

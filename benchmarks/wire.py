@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,6 +11,9 @@ import msgspec
 
 Body = Iterable[bytes | memoryview]
 ReadT = TypeVar("ReadT")
+
+# Below the five seconds after which uvicorn closes a connection on which nothing is asked.
+KEPT_ALIVE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,13 @@ class UnexpectedAnswerError(Exception):
 
 
 class Connection:
-    """One kept-alive connection to a server on loopback; one request at a time."""
+    """A connection to a server on loopback, made when it is needed; one request at a time."""
 
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        headers: Mapping[str, str],
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    def __init__(self, port: int, token: str | None = None) -> None:
+        self._port = port
+        self._headers = f"Authorization: Token {token}\r\n" if token else ""
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._answered_at = 0.0
 
     async def ask(
         self,
@@ -55,48 +55,45 @@ class Connection:
         Raises:
             UnexpectedAnswerError: its status is not `status`.
         """
+        reader, writer = await self._open()
         parts = list(body)
         length = sum(len(part) for part in parts)
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{self._headers}"
         if parts or method != "GET":
             head += f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n"
-        self._writer.write(f"{head}\r\n".encode())
+        writer.write(f"{head}\r\n".encode())
         for part in parts:
-            self._writer.write(part)
-            await self._writer.drain()
-        answer = await self._answer()
+            writer.write(part)
+            await writer.drain()
+        answer = await _read_answer(reader)
+        self._answered_at = time.monotonic()
         if answer.status != status:
             shown = answer.body[:300].decode(errors="replace")
             message = f"{method} {path}: {answer.status} instead of {status}: {shown}"
             raise UnexpectedAnswerError(message)
         return answer
 
-    async def _answer(self) -> Answer:
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        first, *lines = head.split("\r\n")
-        length = next(
-            (int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0
-        )
-        return Answer(int(first.split()[1]), await self._reader.readexactly(length))
-
     async def close(self) -> None:
         """Close it."""
-        self._writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
+        if self._streams is not None:
+            _, writer = self._streams
+            self._streams = None
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if time.monotonic() - self._answered_at > KEPT_ALIVE_SECONDS:
+            await self.close()
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        return self._streams
 
 
-@contextlib.asynccontextmanager
-async def connected(port: int, token: str | None = None) -> AsyncIterator[Connection]:
-    """A connection that is closed at the end of the block."""
-    connection = await connect(port, token)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def connect(port: int, token: str | None = None) -> Connection:
-    """A connection to a server on loopback that sends the token along."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    return Connection(reader, writer, {"Authorization": f"Token {token}"} if token else {})
+async def _read_answer(reader: asyncio.StreamReader) -> Answer:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.split("\r\n")
+    length = next(
+        (int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0
+    )
+    return Answer(int(first.split()[1]), await reader.readexactly(length))
