@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Self
@@ -94,7 +95,8 @@ class Crowd:
     async def gather(cls, port: int, participants: int, parameters: int, *, rounds: int) -> Self:
         """Register so many, and start a training of so many rounds."""
         module = network(parameters)
-        name = f"crowd-{parameters}-{participants}"
+        # A crowd of the same size may have been there before.
+        name = f"crowd-{secrets.token_hex(4)}"
         people = await register_all(port, name, participants)
         actor = await register(port, f"{name}-actor")
         crowd = cls(
@@ -105,9 +107,12 @@ class Crowd:
         await crowd._start(module, rounds)
         return crowd
 
-    async def deliver(self) -> Turnaround:
-        """Everybody sends an update at once, and waits for the next round."""
-        ends = await asyncio.gather(*(self._take_part(each) for each in self._participants))
+    async def deliver(self, at_once: int) -> Turnaround:
+        """Everybody sends an update, so many at once, and waits for the next round."""
+        uploads = asyncio.Semaphore(at_once)
+        ends = await asyncio.gather(
+            *(self._take_part(each, uploads) for each in self._participants)
+        )
         self._round += 1
         accepted_at, last_told_at = max(ends)
         told_at = [told for _, told in ends]
@@ -130,7 +135,9 @@ class Crowd:
         await self._actor.ask("POST", f"/api/trainings/{training_id}/start/", status=202)
         await asyncio.gather(*(self._hear_of_round(each) for each in self._participants))
 
-    async def _take_part(self, participant: Participant) -> tuple[float, float]:
+    async def _take_part(
+        self, participant: Participant, uploads: asyncio.Semaphore
+    ) -> tuple[float, float]:
         """When its update was accepted, and when it was told of the next round."""
         number = torch.tensor([self._round, participant.place], dtype=torch.float16)
         changed = number.view(torch.uint8).numpy().tobytes()
@@ -139,9 +146,10 @@ class Crowd:
             "model_file",
             [self._update[: -len(changed)], changed],
         )
-        await participant.connection.ask(
-            "POST", f"/api/models/{self._model_id}/", body, status=201, content_type=FORM
-        )
+        async with uploads:
+            await participant.connection.ask(
+                "POST", f"/api/models/{self._model_id}/", body, status=201, content_type=FORM
+            )
         accepted_at = time.perf_counter()
         return accepted_at, await self._hear_of_round(participant)
 

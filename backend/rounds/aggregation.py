@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
 from uuid import UUID
 
@@ -35,6 +36,8 @@ class Aggregation:
         self._finishing: dict[UUID, asyncio.Task[None]] = {}
         self._finish_again: set[UUID] = set()
         self._background: set[asyncio.Task[None]] = set()
+        # Accepted and not ordered to be folded yet, oldest first; a key while one is being folded.
+        self._unfolded: dict[UUID, deque[LocalModel]] = {}
 
     async def resume(self) -> None:
         """Order every aggregation that should be under way and is not."""
@@ -44,6 +47,8 @@ class Aggregation:
 
     def finish(self, training_id: UUID) -> None:
         """Have the training's closed collection aggregated, unless that is under way."""
+        # What was not folded ahead is listed in the order, and folded together.
+        self._unfolded.pop(training_id, None)
         if training_id in self._finishing:
             # The next collection may be complete before the last order is answered.
             self._finish_again.add(training_id)
@@ -53,8 +58,15 @@ class Aggregation:
         task.add_done_callback(lambda done: self._finished(training_id, done))
 
     def fold_ahead(self, training: Training, update: LocalModel) -> None:
-        """Have an accepted update folded before the round is complete."""
-        self.spawn(self._fold(training, update))
+        """Have an accepted update folded before the round is complete.
+
+        One at a time: the end of the round is to wait for no queue in the aggregator.
+        """
+        if (unfolded := self._unfolded.get(training.id)) is not None:
+            unfolded.append(update)
+            return
+        self._unfolded[training.id] = deque([update])
+        self.spawn(self._fold_all(training, self._unfolded[training.id]))
 
     def release(self, training_id: UUID) -> None:
         """Let go of the aggregator of a training that needs none any more."""
@@ -95,6 +107,15 @@ class Aggregation:
         if training_id in self._finish_again and not task.cancelled():
             self._finish_again.discard(training_id)
             self.finish(training_id)
+
+    async def _fold_all(self, training: Training, unfolded: deque[LocalModel]) -> None:
+        try:
+            while unfolded and self._unfolded.get(training.id) is unfolded:
+                await self._fold(training, unfolded.popleft())
+        finally:
+            # The next round may have begun to fold meanwhile.
+            if self._unfolded.get(training.id) is unfolded:
+                del self._unfolded[training.id]
 
     async def _fold(self, training: Training, update: LocalModel) -> None:
         key = await base_key(training.model, update.round)
