@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from backend.db.tables import LocalModel, Round, Training
@@ -26,6 +27,18 @@ logger = logging.getLogger(__name__)
 WAITS_FOR_COMPUTE = [Phase.AGGREGATING.value, Phase.AGGREGATING_MOMENTS.value]
 
 
+# Enough for the aggregator always to have one, while the answers travel.
+FOLDED_AHEAD_AT_ONCE = 8
+
+
+@dataclass(eq=False)
+class _Ahead:
+    """Updates of a training that are folded before their round is complete, oldest first."""
+
+    waiting: deque[LocalModel] = field(default_factory=deque)
+    under_way: int = 0
+
+
 class Aggregation:
     """Orders are made from the database alone, so any of them can be made again after a crash."""
 
@@ -36,8 +49,7 @@ class Aggregation:
         self._finishing: dict[UUID, asyncio.Task[None]] = {}
         self._finish_again: set[UUID] = set()
         self._background: set[asyncio.Task[None]] = set()
-        # Accepted and not ordered to be folded yet, oldest first; a key while one is being folded.
-        self._unfolded: dict[UUID, deque[LocalModel]] = {}
+        self._ahead: dict[UUID, _Ahead] = {}
 
     async def resume(self) -> None:
         """Order every aggregation that should be under way and is not."""
@@ -48,7 +60,7 @@ class Aggregation:
     def finish(self, training_id: UUID) -> None:
         """Have the training's closed collection aggregated, unless that is under way."""
         # What was not folded ahead is listed in the order, and folded together.
-        self._unfolded.pop(training_id, None)
+        self._ahead.pop(training_id, None)
         if training_id in self._finishing:
             # The next collection may be complete before the last order is answered.
             self._finish_again.add(training_id)
@@ -60,13 +72,13 @@ class Aggregation:
     def fold_ahead(self, training: Training, update: LocalModel) -> None:
         """Have an accepted update folded before the round is complete.
 
-        One at a time: the end of the round is to wait for no queue in the aggregator.
+        Some at a time: the end of the round is to wait for no queue in the aggregator.
         """
-        if (unfolded := self._unfolded.get(training.id)) is not None:
-            unfolded.append(update)
-            return
-        self._unfolded[training.id] = deque([update])
-        self.spawn(self._fold_all(training, self._unfolded[training.id]))
+        ahead = self._ahead.setdefault(training.id, _Ahead())
+        ahead.waiting.append(update)
+        if ahead.under_way < FOLDED_AHEAD_AT_ONCE:
+            ahead.under_way += 1
+            self.spawn(self._fold_waiting(training, ahead))
 
     def release(self, training_id: UUID) -> None:
         """Let go of the aggregator of a training that needs none any more."""
@@ -108,14 +120,15 @@ class Aggregation:
             self._finish_again.discard(training_id)
             self.finish(training_id)
 
-    async def _fold_all(self, training: Training, unfolded: deque[LocalModel]) -> None:
+    async def _fold_waiting(self, training: Training, ahead: _Ahead) -> None:
         try:
-            while unfolded and self._unfolded.get(training.id) is unfolded:
-                await self._fold(training, unfolded.popleft())
+            while ahead.waiting and self._ahead.get(training.id) is ahead:
+                await self._fold(training, ahead.waiting.popleft())
         finally:
+            ahead.under_way -= 1
             # The next round may have begun to fold meanwhile.
-            if self._unfolded.get(training.id) is unfolded:
-                del self._unfolded[training.id]
+            if not ahead.under_way and self._ahead.get(training.id) is ahead:
+                del self._ahead[training.id]
 
     async def _fold(self, training: Training, update: LocalModel) -> None:
         key = await base_key(training.model, update.round)
