@@ -124,6 +124,22 @@ def form_operation(*fields: FormField, json_fields: Sequence[FormField] = ()) ->
     return FormOperation
 
 
+def body_operation(*media_types: str) -> type[Operation]:
+    """An operation class whose request body is a file in one of these formats."""
+    body = RequestBody(
+        content={each: OpenAPIMediaType(schema=_FILE) for each in media_types}, required=True
+    )
+
+    @dataclass
+    class BodyOperation(Operation):
+        """An operation that takes a file as it is."""
+
+        def __post_init__(self) -> None:
+            self.request_body = body
+
+    return BodyOperation
+
+
 def _also_answering(media_type: str) -> type[Operation]:
     """An operation class that also answers with text of `media_type`, for who asks for it."""
 

@@ -1,17 +1,20 @@
 """Models over HTTP."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
+from litestar.status_codes import HTTP_201_CREATED
+from msgspec import Meta
 
 from backend.forms import FormReader
 from backend.json_bodies import is_json, read_json
 from backend.models.access import find_own_global, find_upload_target
 from backend.models.downloads import BINARY, DOWNLOAD_RESPONSES, send_blob
+from backend.models.forms import SAMPLE_SIZE_LIMIT, UploadedUpdate, read_metric_texts
 from backend.models.schemas import (
     AnyModelJson,
     AnyModelMetadata,
@@ -21,11 +24,13 @@ from backend.models.schemas import (
 )
 from backend.models.service import ModelService
 from backend.models.uploads import ModelUploads
-from backend.openapi import FormField, form_operation
+from backend.openapi import FormField, body_operation, form_operation
 from backend.security.authentication import CallerRequest
 from backend.trainings.schemas import Detail
 from backend.weights import Weights
 
+SAFETENSORS = "application/vnd.safetensors"
+UPDATE_MEDIA_TYPES = (SAFETENSORS, BINARY)
 MODEL_FILES = ("model_file", "model_preprocessing_file")
 MOMENT_FILES = ("first_moment_file", "second_moment_file")
 
@@ -59,6 +64,7 @@ MomentsUpload = form_operation(
     FormField("first_moment_file", kind="resumable file", required=True),
     FormField("second_moment_file", kind="resumable file", required=True),
 )
+NativeUpdateUpload = body_operation(*UPDATE_MEDIA_TYPES)
 PreprocessingUpload = form_operation(
     FormField("model_preprocessing_file", kind="resumable file", required=True)
 )
@@ -98,6 +104,37 @@ class ModelController(Controller):
         target = await forms.drained(request, find_upload_target(model_id, request.user))
         async with forms.uploads(request, "model_file") as form:
             await uploads.add_update(target, form, request.user)
+        return Detail("Model Update Accepted")
+
+    @put(
+        "/{model_id:str}/updates/{round:int}/",
+        operation_class=NativeUpdateUpload,
+        request_max_body_size=None,
+        status_code=HTTP_201_CREATED,
+    )
+    async def upload_native_update(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        round: FromPath[Annotated[int, Meta(ge=0, lt=2**31)]],
+        sample_size: Annotated[int, QueryParameter(ge=1, lt=SAMPLE_SIZE_LIMIT)],
+        uploads: NamedDependency[ModelUploads],
+        forms: NamedDependency[FormReader],
+        metric_names: FromQuery[list[str] | None] = None,
+        metric_values: FromQuery[list[str] | None] = None,
+    ) -> Detail:
+        """Upload a local model as the whole body: a state dict in safetensors.
+
+        It is an update like one in a form, without the work that a form takes.
+        """
+        target = await forms.drained(request, find_upload_target(model_id, request.user))
+        fields = UploadedUpdate(
+            round=round,
+            sample_size=sample_size,
+            metrics=read_metric_texts(metric_names or [], metric_values or []),
+        )
+        async with forms.body(request, media_types=UPDATE_MEDIA_TYPES) as staged:
+            await uploads.add_native_update(target, fields, staged, request.user)
         return Detail("Model Update Accepted")
 
     @post("/{model_id:str}/swag/", operation_class=MomentsUpload, request_max_body_size=None)

@@ -6,7 +6,8 @@ The entity tag is the SHA-256 of the bytes, so it is strong, and says what a cli
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from litestar import Request
@@ -26,6 +27,7 @@ from compute.blobs import BlobNotFound, BlobStore
 UserT = TypeVar("UserT")
 
 BINARY = "application/octet-stream"
+READ_BYTES = 1024**2
 
 DOWNLOAD_RESPONSES = {
     HTTP_206_PARTIAL_CONTENT: ResponseSpec(
@@ -88,10 +90,8 @@ async def send_blob(
         NothingHere: it was replaced or deleted since its row was read.
         RangeNotSatisfiable: the caller asks for bytes that are not there.
     """
-    try:
+    with _replaced_meanwhile():
         size_bytes = await asyncio.to_thread(blobs.size, digest)
-    except BlobNotFound as error:
-        raise NothingHere("The file was replaced a moment ago. Ask again.") from error
     tag = f'"{digest}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes"}
     if names_tag(request.headers.get("if-none-match"), tag):
@@ -106,8 +106,15 @@ async def send_blob(
         status = HTTP_206_PARTIAL_CONTENT
         headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
     headers["Content-Length"] = str(part.end - part.start)
+    content = _nothing()
+    if not is_head(request):
+        with _replaced_meanwhile():
+            chunks = await asyncio.to_thread(
+                blobs.read, digest, chunk_bytes=READ_BYTES, offset=part.start, end=part.end
+            )
+        content = _read_ahead(chunks)
     return Stream(
-        _nothing() if is_head(request) else _chunks(blobs, digest, part),
+        content,
         status_code=status,
         media_type=BINARY,
         headers=headers,
@@ -129,7 +136,20 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _chunks(blobs: BlobStore, digest: str, part: ByteRange) -> AsyncIterator[bytes]:
-    chunks = await asyncio.to_thread(blobs.read, digest, offset=part.start, end=part.end)
-    while chunk := await asyncio.to_thread(next, chunks, b""):
-        yield chunk
+async def _read_ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks, each read by a thread while the one before it is sent."""
+    reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
+    try:
+        while chunk := await reading:
+            reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
+            yield chunk
+    finally:
+        reading.cancel()
+
+
+@contextmanager
+def _replaced_meanwhile() -> Iterator[None]:
+    try:
+        yield
+    except BlobNotFound as error:
+        raise NothingHere("The file was replaced a moment ago. Ask again.") from error

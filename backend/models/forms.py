@@ -90,6 +90,11 @@ def read_metrics(form: Form) -> list[MetricValue]:
     return metric_values(form.texts("metric_names"), form.fields.get("metric_values", []))
 
 
+def read_metric_texts(names: list[str], values: list[str]) -> list[MetricValue]:
+    """As `read_metrics`, of what a query string brought."""
+    return metric_values(names, [value.encode() for value in values])
+
+
 def read_shape(texts: list[str]) -> InputShape:
     """The shape in a repeated field: one entry per dimension, none or a single None for no shape.
 
