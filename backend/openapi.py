@@ -140,12 +140,12 @@ def body_operation(*media_types: str) -> type[Operation]:
     return BodyOperation
 
 
-def _also_answering(media_type: str) -> type[Operation]:
-    """An operation class that also answers with text of `media_type`, for who asks for it."""
+def also_answering(media_type: str) -> type[Operation]:
+    """An operation class that also answers in `media_type`, for who asks for it."""
 
     @dataclass
-    class OperationWithText(Operation):
-        """An operation that answers with JSON or text."""
+    class OperationWithAnother(Operation):
+        """An operation that answers in one of two formats."""
 
         def __post_init__(self) -> None:
             answer = (self.responses or {}).get("200")
@@ -153,11 +153,11 @@ def _also_answering(media_type: str) -> type[Operation]:
                 text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
                 answer.content = {**(answer.content or {}), media_type: text}
 
-    return OperationWithText
+    return OperationWithAnother
 
 
-JsonLinesToo = _also_answering(JSON_LINES)
-EventStreamToo = _also_answering(EVENT_STREAM)
+JsonLinesToo = also_answering(JSON_LINES)
+EventStreamToo = also_answering(EVENT_STREAM)
 
 
 def _object_schema(fields: Sequence[FormField]) -> Schema:

@@ -249,13 +249,7 @@ class _Watch:
 
 @contextmanager
 def _training(folder: Path, width: int, participants: int) -> Iterator[_Training]:
-    server = Server(
-        folder / "server",
-        environment={
-            "STARLING_RAY_DASHBOARD": "false",
-            **__import__("json").loads(__import__("os").environ.get("EXTRA", "{}")),
-        },
-    )
+    server = Server(folder / "server", environment={"STARLING_RAY_DASHBOARD": "false"})
     people = People(server)
     try:
         server.start_and_wait()

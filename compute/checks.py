@@ -20,11 +20,13 @@ from compute.contract import (
     Rejected,
     RejectionReason,
     UpdateReport,
+    WriteStateDict,
 )
 from compute.dummy_model import make_dummy_model
 from compute.formats import inspect_model, inspect_preprocessing, load_state_dict, load_update
 from compute.mean_model import make_mean
 from compute.moments import check_moments
+from compute.state_dict_files import write_state_dict
 from compute.state_dicts import StateDict, require_compatible
 
 MAX_SHAPES = 64
@@ -43,6 +45,8 @@ def check(store: BlobStore, order: CheckOrder) -> CheckReport:
         return make_mean(store, order)
     if isinstance(order, MakeDummyModel):
         return make_dummy_model(store)
+    if isinstance(order, WriteStateDict):
+        return write_state_dict(store, order)
     if isinstance(order, CheckMoments):
         check_moments(store, order)
         return None
