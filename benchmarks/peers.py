@@ -37,7 +37,15 @@ def requirements(peer: Peer) -> str:
 def run(
     peer: Peer, script: str, options: Mapping[str, object], *, timeout_seconds: float = 300
 ) -> dict[str, float]:
-    """Run `peer_scripts/<script>` in the peer's environment; the JSON object it prints last.
+    """The JSON object of numbers that a script prints last; raises as `last_line`."""
+    printed = last_line(peer, script, options, timeout_seconds=timeout_seconds)
+    return cast("dict[str, float]", json.loads(printed))
+
+
+def last_line(
+    peer: Peer, script: str, options: Mapping[str, object], *, timeout_seconds: float
+) -> str:
+    """Run `peer_scripts/<script>` in the peer's environment; the last line that it prints.
 
     Options become `--name value`. Scripts import no code of ours.
 
@@ -53,7 +61,7 @@ def run(
         text=True,
         timeout=timeout_seconds,
     )
-    return cast("dict[str, float]", json.loads(done.stdout.strip().splitlines()[-1]))
+    return done.stdout.strip().splitlines()[-1]
 
 
 def _requirements_file(peer: Peer) -> Path:
