@@ -28,6 +28,7 @@ from backend.metrics.controller import MetricController
 from backend.metrics.service import MetricService
 from backend.models.controller import ModelController
 from backend.models.service import ModelService
+from backend.models.state_dicts import StateDictFiles
 from backend.models.uploads import ModelUploads
 from backend.notifications.controller import notifications
 from backend.notifications.feed import Feed
@@ -129,6 +130,7 @@ def create_app(
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
+        "state_dicts": StateDictFiles(gateway=gateway, blobs=blobs),
         "inference": InferenceService(gateway),
         "user_service": UserService(
             database,
@@ -245,7 +247,7 @@ def _cors_config(settings: Settings) -> CORSConfig | None:
         ],
         expose_headers=[
             *("Content-Disposition", "ETag", "Retry-After"),
-            *("Accept-Ranges", "Content-Range", "Repr-Digest"),
+            *("Accept-Ranges", "Content-Range", "Repr-Digest", "Starling-Round"),
             *RESPONSE_HEADERS,
         ],
     )

@@ -50,6 +50,25 @@ class Weights:
                 yield
 
     @asynccontextmanager
+    async def flushed(self, *uploads: Staged) -> AsyncIterator[None]:
+        """Bring uploads to the disk during the block; `recorded` then waits for less.
+
+        Raises:
+            BlobError: the disk refuses them.
+        """
+        flushing = [
+            asyncio.ensure_future(asyncio.to_thread(self.blobs.flush, upload)) for upload in uploads
+        ]
+        try:
+            yield
+        finally:
+            if flushing:
+                await asyncio.wait(flushing)
+        for each in flushing:
+            # A disk tells of an error once: were it passed over here, `recorded` would see none.
+            each.result()
+
+    @asynccontextmanager
     async def written(self, digest: str) -> AsyncIterator[None]:
         """Keep a blob that compute wrote for the block that writes its row; as `recorded`.
 

@@ -31,6 +31,8 @@ from compute.contract import (
     RejectionReason,
     UpdateRef,
     UpdateReport,
+    WriteStateDict,
+    WrittenStateDict,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +43,15 @@ logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 CheckOrder = (
-    CheckModel | CheckPreprocessing | CheckUpdate | CheckMoments | MakeMean | MakeDummyModel
+    CheckModel
+    | CheckPreprocessing
+    | CheckUpdate
+    | CheckMoments
+    | MakeMean
+    | MakeDummyModel
+    | WriteStateDict
 )
-CheckReport = ModelReport | UpdateReport | MeanModel | DummyModel | None
+CheckReport = ModelReport | UpdateReport | MeanModel | DummyModel | WrittenStateDict | None
 
 
 class Refusal(Message, frozen=True, kw_only=True):

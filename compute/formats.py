@@ -31,6 +31,7 @@ from compute.archive_layouts import (
 )
 from compute.blobs import BlobRef, BlobStore, require_room
 from compute.contract import ModelFormat, ModelReport, Rejected, RejectionReason
+from compute.encodings import decoded
 from compute.exported_programs import load_exported_program, write_exported_program
 from compute.model_statistics import layer_statistics
 from compute.state_dicts import StateDict, require_finite
@@ -431,8 +432,9 @@ def _load_safetensors(path: Path) -> StateDict:
         names = list(file.keys())
         _require_few_tensors(len(names))
         state = {name: file.get_tensor(name) for name in names}
+        metadata = file.metadata() or {}
     _require_plain_tensors(state, path)
-    return state
+    return decoded(state, metadata)
 
 
 def _load_pickled(path: Path) -> object:

@@ -26,6 +26,8 @@ from compute.contract import (
     Prediction,
     UpdateRef,
     UpdateReport,
+    WriteStateDict,
+    WrittenStateDict,
 )
 from compute.gateway import ComputeUnavailable
 from compute.gateway_outcomes import expected, unpacked
@@ -90,6 +92,9 @@ class InProcessGateway:
 
     async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
         return expected(DummyModel, await self._check(order))
+
+    async def write_state_dict(self, order: WriteStateDict) -> WrittenStateDict:
+        return expected(WrittenStateDict, await self._check(order))
 
     async def predict(self, order: Predict) -> Prediction:
         self._require_started()

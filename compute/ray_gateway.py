@@ -51,6 +51,8 @@ from compute.contract import (
     RejectionReason,
     UpdateRef,
     UpdateReport,
+    WriteStateDict,
+    WrittenStateDict,
 )
 from compute.gateway import ComputeUnavailable
 from compute.gateway_outcomes import expected, unpacked
@@ -266,6 +268,9 @@ class RayGateway:
 
     async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
         return expected(DummyModel, await self._check(order))
+
+    async def write_state_dict(self, order: WriteStateDict) -> WrittenStateDict:
+        return expected(WrittenStateDict, await self._check(order))
 
     async def predict(self, order: Predict) -> Prediction:
         session = self._required_session()

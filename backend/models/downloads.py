@@ -6,11 +6,14 @@ The entity tag is the SHA-256 of the bytes, so it is strong, and says what a cli
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeVar
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.datastructures.headers import Accept
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 from litestar.status_codes import (
@@ -19,13 +22,21 @@ from litestar.status_codes import (
     HTTP_304_NOT_MODIFIED,
 )
 
-from backend.errors import NothingHere, RangeNotSatisfiable
+from backend.errors import InvalidRequest, NothingHere, RangeNotSatisfiable
 from backend.http_methods import is_head
+from backend.models.schemas import ModelWeights
+from backend.models.state_dicts import StateDictFiles
 from compute.blobs import BlobNotFound, BlobStore
+from compute.contract import TensorEncoding
 
 UserT = TypeVar("UserT")
 
 BINARY = "application/octet-stream"
+SAFETENSORS = "application/vnd.safetensors"
+ROUND_HEADER = "Starling-Round"
+READ_BYTES = 1024**2
+
+ModelFormat = Literal["original", "safetensors"]
 
 DOWNLOAD_RESPONSES = {
     HTTP_206_PARTIAL_CONTENT: ResponseSpec(
@@ -79,24 +90,68 @@ def names_tag(header: str | None, tag: str) -> bool:
     return header.strip() == "*" or tag in _ENTITY_TAG.findall(header)
 
 
-async def send_blob(
-    request: Request[UserT, object, State], blobs: BlobStore, digest: str, filename: str
+async def send_weights(
+    request: Request[UserT, object, State],
+    weights: ModelWeights,
+    files: StateDictFiles,
+    blobs: BlobStore,
+    *,
+    name: str,
+    format: ModelFormat | None,
+    encoding: TensorEncoding | None,
 ) -> Stream:
-    """The answer to GET or HEAD of a blob.
+    """The answer to GET or HEAD of a model: its file, or its tensors alone.
+
+    Args:
+        name: Of the file, without what follows the dot.
+        format: None: what the `Accept` header asks for, by default the file.
+
+    Raises:
+        InvalidRequest: an encoding is asked for and no format that has one.
+        NothingHere, RangeNotSatisfiable: see `send_blob`.
+    """
+    if format is None:
+        format = _accepted_format(request)
+    headers = {"Vary": "Accept", ROUND_HEADER: str(weights.round)}
+    if format == "original":
+        if encoding is not None:
+            raise InvalidRequest.field("encoding", "Ask for format=safetensors with it.")
+        return await send_blob(request, blobs, weights.digest, f"{name}.pt", headers=headers)
+    digest = await files.digest(weights.digest, encoding)
+    return await send_blob(
+        request, blobs, digest, f"{name}.safetensors", media_type=SAFETENSORS, headers=headers
+    )
+
+
+async def send_blob(
+    request: Request[UserT, object, State],
+    blobs: BlobStore,
+    digest: str,
+    filename: str,
+    *,
+    media_type: str = BINARY,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Stream:
+    """The answer to GET or HEAD of a blob, with these headers and its own.
 
     Raises:
         NothingHere: it was replaced or deleted since its row was read.
         RangeNotSatisfiable: the caller asks for bytes that are not there.
     """
-    try:
+    with _replaced_meanwhile():
         size_bytes = await asyncio.to_thread(blobs.size, digest)
-    except BlobNotFound as error:
-        raise NothingHere("The file was replaced a moment ago. Ask again.") from error
     tag = f'"{digest}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes"}
+    headers = {
+        **headers,
+        "ETag": tag,
+        "Cache-Control": "private, no-cache",
+        "Accept-Ranges": "bytes",
+    }
     if names_tag(request.headers.get("if-none-match"), tag):
         return Stream(_nothing(), status_code=HTTP_304_NOT_MODIFIED, headers=headers)
     part = _wanted_part(request, tag, size_bytes)
+    # Litestar would take the handler's.
+    headers["Content-Type"] = media_type
     headers["Content-Disposition"] = f'filename="{filename}"'
     headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:"
     status = HTTP_200_OK
@@ -106,12 +161,24 @@ async def send_blob(
         status = HTTP_206_PARTIAL_CONTENT
         headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
     headers["Content-Length"] = str(part.end - part.start)
+    content = _nothing()
+    if not is_head(request):
+        with _replaced_meanwhile():
+            chunks = await asyncio.to_thread(
+                blobs.read, digest, chunk_bytes=READ_BYTES, offset=part.start, end=part.end
+            )
+        content = _read_ahead(chunks)
     return Stream(
-        _nothing() if is_head(request) else _chunks(blobs, digest, part),
+        content,
         status_code=status,
-        media_type=BINARY,
         headers=headers,
     )
+
+
+def _accepted_format(request: Request[UserT, object, State]) -> ModelFormat:
+    accepted = request.headers.get("accept", "").strip() or BINARY
+    wants_tensors = Accept(accepted).best_match([BINARY, SAFETENSORS]) == SAFETENSORS
+    return "safetensors" if wants_tensors else "original"
 
 
 def _wanted_part(
@@ -129,7 +196,20 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _chunks(blobs: BlobStore, digest: str, part: ByteRange) -> AsyncIterator[bytes]:
-    chunks = await asyncio.to_thread(blobs.read, digest, offset=part.start, end=part.end)
-    while chunk := await asyncio.to_thread(next, chunks, b""):
-        yield chunk
+async def _read_ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks, each read by a thread while the one before it is sent."""
+    reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
+    try:
+        while chunk := await reading:
+            reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
+            yield chunk
+    finally:
+        reading.cancel()
+
+
+@contextmanager
+def _replaced_meanwhile() -> Iterator[None]:
+    try:
+        yield
+    except BlobNotFound as error:
+        raise NothingHere("The file was replaced a moment ago. Ask again.") from error
