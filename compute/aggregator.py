@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 COSINE_SAMPLE_SIZE = 4096
 # Updates that wait are folded together, up to so many: each then reads the sum and the base from
 # the cache. More gain little, and each maps a file.
-FOLDED_TOGETHER = 8
+FOLDED_TOGETHER = 4
 
 
 @dataclass

@@ -6,14 +6,13 @@ base and the reading and writing of the sum; every coordinate still takes them o
 so the sum has the same bits however they are grouped and sliced.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from compute.state_dicts import StateDict, cached_elements, is_finite
+from compute.state_dicts import StateDict, cached_elements, is_finite, total_of
 from compute.strategies import FoldingStrategy, FoldState
 
 STAGED_BYTES = 32 * 1024**2
@@ -62,7 +61,7 @@ def fold_measured_(
                 squared.append(float(torch.dot(ours, ours)))
     for update in updates:
         strategy.count_(state, update.weight)
-    return [_sum(squared) for squared in squares]
+    return [total_of(squared) for squared in squares]
 
 
 class DeviceFold:
@@ -142,8 +141,3 @@ def complex_are_finite(update: StateDict) -> bool:
 def _pieces(flat: Tensor, elements: int) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, len(flat), elements):
         yield start, flat[start : start + elements]
-
-
-def _sum(squares: list[float]) -> float:
-    total = sum(squares)
-    return math.fsum(squares) if math.isfinite(total) else total

@@ -87,12 +87,25 @@ def squared_distance(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) ->
     Args:
         left: Tensors by name; names, shapes and dtypes as in `right`.
     """
-    return math.fsum(
-        float((ours.double() - theirs.double()).square_().sum())
-        for name, tensor in left.items()
-        if tensor.is_floating_point()
-        for ours, theirs in zip(slices(tensor), slices(right[name]), strict=True)
-    )
+    elements = cached_elements()
+    wide = torch.empty(2, elements, dtype=torch.float64)
+    squares: list[float] = []
+    for name, tensor in left.items():
+        if tensor.is_floating_point():
+            for ours, theirs in zip(
+                slices(tensor, elements), slices(right[name], elements), strict=True
+            ):
+                difference = (
+                    wide[0, : len(ours)].copy_(ours).sub_(wide[1, : len(ours)].copy_(theirs))
+                )
+                squares.append(float(torch.dot(difference, difference)))
+    return total_of(squares)
+
+
+def total_of(squares: list[float]) -> float:
+    """Their sum, exactly rounded; not finite when one of them is not, or it is too large."""
+    total = sum(squares)
+    return math.fsum(squares) if math.isfinite(total) else total
 
 
 class CoordinateSample:
