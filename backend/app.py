@@ -27,6 +27,7 @@ from backend.inference.service import InferenceService
 from backend.metrics.controller import MetricController
 from backend.metrics.service import MetricService
 from backend.models.controller import ModelController
+from backend.models.downloads import Downloads
 from backend.models.service import ModelService
 from backend.models.state_dicts import StateDictFiles
 from backend.models.uploads import ModelUploads
@@ -130,7 +131,7 @@ def create_app(
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
-        "state_dicts": StateDictFiles(gateway=gateway, blobs=blobs),
+        "downloads": Downloads(blobs, StateDictFiles(gateway=gateway, blobs=blobs)),
         "inference": InferenceService(gateway),
         "user_service": UserService(
             database,
