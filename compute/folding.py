@@ -85,17 +85,25 @@ class DeviceFold:
     ) -> list[float]:
         """See the function of this name; nothing waits for the GPU before all is under way."""
         squares = torch.zeros(len(updates), dtype=torch.float64, device=self._device)
-        for number, update in enumerate(updates):
-            for name, tensor in update.tensors.items():
-                base = self._base.get(name)
-                for start, piece in self._staging.pieces(tensor.reshape(-1)):
-                    strategy.fold_piece_(state, name, start, piece, update.weight)
-                    if base is not None:
-                        difference = piece.double()
-                        difference -= base[start : start + len(piece)].double()
-                        squares[number] += torch.dot(difference, difference)
-            strategy.count_(state, update.weight)
-        return [float(squared) for squared in squares.cpu()]
+        try:
+            for update, square in zip(updates, squares.unbind(), strict=True):
+                self._fold_(strategy, state, update, square)
+        finally:
+            self._staging.wait()
+        return [float(square) for square in squares.cpu()]
+
+    def _fold_(
+        self, strategy: FoldingStrategy, state: FoldState, update: Weighted, square: Tensor
+    ) -> None:
+        for name, tensor in update.tensors.items():
+            base = self._base.get(name)
+            for start, piece in self._staging.pieces(tensor.reshape(-1)):
+                strategy.fold_piece_(state, name, start, piece, update.weight)
+                if base is not None:
+                    difference = piece.double()
+                    difference -= base[start : start + len(piece)].double()
+                    square += torch.dot(difference, difference)
+        strategy.count_(state, update.weight)
 
 
 class Staging:
@@ -106,8 +114,8 @@ class Staging:
         self._stream = torch.cuda.Stream(device)
         self._host = [torch.empty(STAGED_BYTES, dtype=torch.uint8, pin_memory=True) for _ in "ab"]
         self._there = [torch.empty(STAGED_BYTES, dtype=torch.uint8, device=device) for _ in "ab"]
-        for buffer in self._there:
-            buffer.record_stream(self._stream)
+        # What used this memory before may not be through with it.
+        self._stream.wait_stream(torch.cuda.current_stream(device))
         self._copied = [torch.cuda.Event() for _ in "ab"]
         self._used = [torch.cuda.Event() for _ in "ab"]
         self._turn = 0
@@ -131,6 +139,10 @@ class Staging:
             current.wait_event(self._copied[turn])
             yield start, there
             self._used[turn].record(current)
+
+    def wait(self) -> None:
+        """Return when no copy is under way: to be called before the buffers are let go."""
+        self._stream.synchronize()
 
 
 def complex_are_finite(update: StateDict) -> bool:

@@ -73,15 +73,18 @@ def _gather_on(
     result: StateDict,
 ) -> None:
     staging = Staging(device)
-    for name, tensor in result.items():
-        elements = max(1, DEVICE_SLICE_BYTES // (len(flats) * tensor.element_size()))
-        for start in range(0, len(tensor), elements):
-            stop = min(start + elements, len(tensor))
-            rows = torch.empty(len(flats), stop - start, dtype=tensor.dtype, device=device)
-            for row, flat in zip(rows.unbind(), flats, strict=True):
-                for offset, piece in staging.pieces(flat[name][start:stop]):
-                    row[offset : offset + len(piece)] = piece
-            tensor[start:stop] = strategy.gather(rows.unbind(), weights).cpu()
+    try:
+        for name, tensor in result.items():
+            elements = max(1, DEVICE_SLICE_BYTES // (len(flats) * tensor.element_size()))
+            for start in range(0, len(tensor), elements):
+                stop = min(start + elements, len(tensor))
+                rows = torch.empty(len(flats), stop - start, dtype=tensor.dtype, device=device)
+                for row, flat in zip(rows.unbind(), flats, strict=True):
+                    for offset, piece in staging.pieces(flat[name][start:stop]):
+                        row[offset : offset + len(piece)] = piece
+                tensor[start:stop] = strategy.gather(rows.unbind(), weights).cpu()
+    finally:
+        staging.wait()
 
 
 def _slices(base: StateDict, count: int) -> Iterator[_Slice]:

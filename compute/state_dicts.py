@@ -119,11 +119,12 @@ class CoordinateSample:
             name: tensor.numel() for name, tensor in base.items() if tensor.is_floating_point()
         }
         total = sum(lengths.values())
-        chosen = torch.arange(total)
         if total > size:
             generator = torch.Generator().manual_seed(seed)
             # With replacement: a permutation would need memory for every coordinate.
             chosen = torch.randint(total, (size,), generator=generator).unique()
+        else:
+            chosen = torch.arange(total)
         self._indices: dict[str, Tensor] = {}
         start = 0
         for name, length in lengths.items():
