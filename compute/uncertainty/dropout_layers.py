@@ -10,11 +10,12 @@ for something else.
 
 import contextlib
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-_DROPOUT_OPERATORS = {
+DROPOUT_OPERATORS = {
     "aten::dropout",
     "aten::dropout_",
     "aten::alpha_dropout",
@@ -34,6 +35,9 @@ _DROPOUT_OPERATORS = {
 _WITH_DROPOUT_WITHIN = {"MultiheadAttention", "LSTM", "GRU", "RNN"}
 # In eval mode these take a fused path around their dropout layers; their flag only prevents that.
 _WITH_FUSED_PATH = {"TransformerEncoder", "TransformerEncoderLayer"}
+
+# A program does not change, and looking through one takes as long as a small model's answer.
+_found_in_programs: WeakKeyDictionary[torch.jit.ScriptModule, bool] = WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -59,7 +63,9 @@ def _is_dropout(module: nn.Module) -> bool:
     if _class_name(module) in _WITH_DROPOUT_WITHIN:
         return float(getattr(module, "dropout", 0.0)) > 0
     if isinstance(module, torch.jit.ScriptModule):
-        return _flag_means_dropout(module)
+        if module not in _found_in_programs:
+            _found_in_programs[module] = _flag_means_dropout(module)
+        return _found_in_programs[module]
     return isinstance(module, nn.modules.dropout._DropoutNd)  # noqa: SLF001 - their only base
 
 
@@ -82,4 +88,4 @@ def _flag_means_dropout(module: torch.jit.ScriptModule) -> bool:
         for node in graph.findAllNodes("prim::GetAttr", recurse=True):
             if node.s("name") == "training" and node.input().debugName() == this:
                 readers.update(use.user.kind() for use in node.output().uses())
-    return bool(readers) and readers <= _DROPOUT_OPERATORS
+    return bool(readers) and readers <= DROPOUT_OPERATORS

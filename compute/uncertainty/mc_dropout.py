@@ -41,9 +41,11 @@ def predict_with_dropout(
                 "pickled module.",
             )
         torch.manual_seed(sampling.fresh_seed())
-        return summarised(
-            [
-                stochastic_output(model, batch, softmax=sampling.softmax)
-                for _ in range(sampling.samples)
-            ]
-        )
+        outputs: list[Tensor] = []
+        while (missing := sampling.samples - len(outputs)) > 0:
+            passes = min(missing, sampling.passes_at_once)
+            # Copies of the batch are passes of their own: every row draws its own mask.
+            copies = batch.repeat(passes, *[1] * (batch.dim() - 1)) if passes > 1 else batch
+            joined = stochastic_output(model, copies, softmax=sampling.softmax)
+            outputs += joined.chunk(passes)
+        return summarised(outputs)

@@ -62,10 +62,13 @@ def summarised(outputs: Sequence[Tensor]) -> Estimate:
     else:
         variance = torch.full_like(centre, torch.nan)
     uncertainty = {"variance": variance, "std": variance.sqrt()}
-    if stacked.numel() and bool(((stacked >= 0) & (stacked <= 1)).all()):
+    probable = ((stacked >= 0) & (stacked <= 1)).transpose(0, 1).flatten(1).all(1)  # (batch,)
+    if stacked.numel() and bool(probable.all()):
         uncertainty |= _entropies(stacked)
     return Estimate(
-        inference.to(dtype), {name: tensor.to(dtype) for name, tensor in uncertainty.items()}
+        inference.to(dtype),
+        {name: tensor.to(dtype) for name, tensor in uncertainty.items()},
+        probable,
     )
 
 
