@@ -61,6 +61,11 @@ chaos *args: setup
 bench *args: setup
     @exec {{ python }} -m benchmarks "$@"
 
+# Put the figures of `just bench` into docs/performance.md
+[group('maintain')]
+bench-page *args: setup
+    @exec {{ python }} -m benchmarks.page "$@"
+
 # Look for mistakes without changing a file: ruff and mypy
 [group('develop')]
 check: setup

@@ -28,9 +28,12 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         ratio: What the target is about; how it is taken is for `ratio_name` to say.
         target: As performance.md states it, for example "≥ 0.7"; None where there is none.
         met: Whether `ratio` (or `ours`, where there is no ratio) meets the target.
+        participants: K of the row, where it has one; parameters: P of it. Plots take them as axes.
     """
 
     what: str
+    participants: int | None = None
+    parameters: int | None = None
     unit: str
     ours: float
     ours_low: float
@@ -85,6 +88,8 @@ def figure(
     ratio: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    participants: int | None = None,
+    parameters: int | None = None,
 ) -> Figure:
     """A row of a report; the bound holds for `ratio`, or for the median where there is none."""
     judged = ours.median if ratio is None else ratio
@@ -95,6 +100,8 @@ def figure(
         target, met = f"≤ {at_most:g}", judged <= at_most
     return Figure(
         what=what,
+        participants=participants,
+        parameters=parameters,
         unit=unit,
         ours=ours.median,
         ours_low=ours.low,

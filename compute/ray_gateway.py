@@ -525,10 +525,11 @@ class RayGateway:
 
     async def _connect(self) -> None:
         self._detail = "starting"
-        dead_before = cluster.dead_heads()
+        known_dead = cluster.dead_heads()
         opening = asyncio.get_running_loop().run_in_executor(self._lifetime, self._open_session)
         while not (await asyncio.wait([opening], timeout=WATCH_SECONDS))[0]:
-            if self._config.is_embedded and cluster.dead_heads() - dead_before:
+            if self._config.is_embedded and (died := cluster.dead_heads() - known_dead):
+                known_dead |= died
                 logger.error("Ray's head died while Ray was started")
                 self._on_stuck()
         try:
