@@ -7,6 +7,7 @@ import msgspec
 from backend.db.lookups import Lookups
 from backend.db.tables import GlobalModel, LocalModel
 from backend.errors import InvalidRequest, NotAllowed, NotFound
+from backend.forms import FormReader
 from backend.inference.records import Asked, Subject, find_subjects
 from backend.inference.schemas import PredictionOrder
 from backend.models.access import MAY_READ_LOCAL, Relation, find_model
@@ -23,9 +24,14 @@ NOT_YOURS = "You are neither the owner of the model nor actor or participant of 
 
 
 class InferenceService:
-    """Finds out how a model predicts, and has it predict."""
+    """Finds out how a model predicts, and has it predict.
 
-    def __init__(self, gateway: ComputeGateway) -> None:
+    Attributes:
+        forms: Reads the requests that are forms.
+    """
+
+    def __init__(self, gateway: ComputeGateway, forms: FormReader) -> None:
+        self.forms = forms
         self._gateway = gateway
         self._subjects = Lookups(find_subjects)
 

@@ -59,6 +59,18 @@ def only_dropout_active(model: nn.Module) -> Iterator[bool]:
             module.training = False
 
 
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed what dropout on this device draws from: torch's global generator there.
+
+    `torch.manual_seed` seeds every kind of device, which takes longer than a small model's pass.
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def _is_dropout(module: nn.Module) -> bool:
     if _class_name(module) in _WITH_DROPOUT_WITHIN:
         return float(getattr(module, "dropout", 0.0)) > 0

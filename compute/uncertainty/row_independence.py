@@ -12,7 +12,11 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from compute.uncertainty.dropout_layers import DROPOUT_OPERATORS, only_dropout_active
+from compute.uncertainty.dropout_layers import (
+    DROPOUT_OPERATORS,
+    only_dropout_active,
+    seed_dropout,
+)
 
 # Rows together may differ from rows alone by this much of the greatest output: other kernels.
 TOLERANCE = 1e-4
@@ -100,7 +104,7 @@ def _masks_differ(model: nn.Module, row: Tensor) -> bool:
     with torch.random.fork_rng(devices=devices), only_dropout_active(model) as active:
         if not active:
             return False
-        torch.manual_seed(0)
+        seed_dropout(0, row.device)
         together = model(copies)
         apart = [model(row) for _ in range(_MASKED_ROWS)]
     differ_apart = any(not torch.equal(one, apart[0]) for one in apart[1:])
