@@ -33,8 +33,6 @@ MANY_BYTES = 8 * 1024**2
 MANY_OPERATIONS = 1e9
 MAX_VERDICTS = 64
 
-_DETERMINISTIC = {UncertaintyMethod.NONE, UncertaintyMethod.ENSEMBLE}
-
 _Kept = TypeVar("_Kept")
 
 
@@ -125,8 +123,7 @@ class Predictor:
     def _group(self, asked: _Asked) -> Hashable:
         """Orders with equal groups share passes through their models."""
         order, batch = asked.order, asked.batch
-        draws = order.method not in _DETERMINISTIC
-        if draws and (order.seed is not None or order.method is not UncertaintyMethod.MC_DROPOUT):
+        if order.seed is not None or order.method is UncertaintyMethod.SWAG:
             return asked
         if not self._treats_rows_alone(order, batch):
             return asked
