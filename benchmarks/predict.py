@@ -66,7 +66,7 @@ def measure(*, quick: bool) -> Report:
         figures,
         f"N = {PASSES} passes, an ensemble of {MEMBERS}; the bare loop makes the passes of one "
         "request as one batch (an ensemble's and SWAG's one by one) on 1 torch thread.",
-        f"At {RATE} requests/s a request's time counts from when it was due. The limit is "
+        f"{RATE} requests/s are sent at even intervals, whatever was answered. The limit is "
         f"{BARE_PASSES_ALLOWED} bare passes + {ALLOWANCE_SECONDS * 1000:g} ms.",
         f"As fast as it goes: {CONNECTIONS} connections, each asks again when it was answered. "
         "Client, server, Ray and predictor share the cores; the bare loop has them to itself.",

@@ -15,7 +15,8 @@ class Load:
     """What a load found.
 
     Attributes:
-        seconds: How long the answers took, each from when its request was due.
+        seconds: How long the answers took, each from when the client turned to its request; timers
+            are up to a millisecond late, which is not the server's doing.
         span_seconds: From the first request's time to the last answer.
         failures: Answers of another status than 200.
     """
@@ -73,16 +74,16 @@ def open_load(port: int, request: bytes, *, per_second: float, seconds: float) -
         idle = [await _Connection.open(port)]
         asking: set[asyncio.Task[None]] = set()
 
-        async def ask_once(due: float) -> None:
+        async def ask_once(started: float) -> None:
             connection = idle.pop() if idle else await _Connection.open(port)
-            await connection.ask(request, due, load)
+            await connection.ask(request, started, load)
             idle.append(connection)
 
         started = perf_counter()
         for number in range(int(per_second * seconds)):
             due = started + number / per_second
             await asyncio.sleep(max(0.0, due - perf_counter()))
-            task = asyncio.create_task(ask_once(due))
+            task = asyncio.create_task(ask_once(perf_counter()))
             asking.add(task)
             task.add_done_callback(asking.discard)
         await asyncio.gather(*asking)
@@ -103,12 +104,12 @@ class _Connection:
     async def open(cls, port: int) -> "_Connection":
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
-    async def ask(self, request: bytes, due: float, load: Load) -> None:
+    async def ask(self, request: bytes, started: float, load: Load) -> None:
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
         await self._reader.readexactly(length)
-        load.seconds.append(perf_counter() - due)
+        load.seconds.append(perf_counter() - started)
         load.failures += not head.startswith(b"HTTP/1.1 200 ")
 
     async def close(self) -> None:

@@ -110,8 +110,8 @@ class PredictionQueues(Generic[_Worker]):
                     async with self._pool.seat(model, queue.patience_seconds()) as seat:
                         died = await self._answer(queue, seat, queue.take())
                         broken = seat.broken
-                except PoolBusy as error:
-                    queue.give_up(str(error))
+                except PoolBusy:
+                    continue  # who waited for it has waited long enough
                 if broken:
                     self._keep_warm()
                 if died:
@@ -173,7 +173,11 @@ class _Queue:
         return waiting.answer
 
     def is_waited_for(self) -> bool:
-        """Whether there is anything in it; forgets those who went away."""
+        """Whether there is anything in it; forgets who went away or has waited long enough."""
+        now = asyncio.get_running_loop().time()
+        for waiting in self._waiting:
+            if waiting.deadline <= now:
+                _fail(waiting, ComputeUnavailable("All predictors are busy."))
         self._waiting = deque(one for one in self._waiting if not one.answer.done())
         return bool(self._waiting)
 
@@ -220,13 +224,6 @@ class _Queue:
         for waiting in reversed(batch):
             waiting.suspect = True
             self._waiting.appendleft(waiting)
-
-    def give_up(self, message: str) -> None:
-        """Those whose time is over are told that it is."""
-        now = asyncio.get_running_loop().time()
-        for waiting in self._waiting:
-            if waiting.deadline <= now:
-                _fail(waiting, ComputeUnavailable(message))
 
     def fail_all(self, error: Exception) -> None:
         for waiting in self._waiting:

@@ -107,6 +107,8 @@ class Predictor:
                     groups[self._group(asked)].append(asked)
                 except (Rejected, BlobError) as error:
                     answers[index] = error
+                except MemoryError as error:
+                    answers[index] = failed("The prediction", error)
             for group in groups.values():
                 for some in _portions(group):
                     answers.update(self._answers(some))
@@ -115,10 +117,7 @@ class Predictor:
     def _input(self, order: Predict) -> Tensor:
         if order.samples < 1:
             raise bad_input("At least one sample is needed.")
-        try:
-            return model_input(order, self._preprocessing(order.preprocessing_key))
-        except MemoryError as error:
-            raise failed("The prediction", error) from error
+        return model_input(order, self._preprocessing(order.preprocessing_key))
 
     def _group(self, asked: _Asked) -> Hashable:
         """Orders with equal groups share passes through their models."""

@@ -37,7 +37,8 @@ _WITH_DROPOUT_WITHIN = {"MultiheadAttention", "LSTM", "GRU", "RNN"}
 _WITH_FUSED_PATH = {"TransformerEncoder", "TransformerEncoderLayer"}
 
 # A program does not change, and looking through one takes as long as a small model's answer.
-_found_in_programs: WeakKeyDictionary[torch.jit.ScriptModule, bool] = WeakKeyDictionary()
+_programs_with_dropout: WeakKeyDictionary[torch.jit.ScriptModule, bool] = WeakKeyDictionary()
+_program_names: WeakKeyDictionary[torch.jit.ScriptModule, str] = WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -75,19 +76,21 @@ def _is_dropout(module: nn.Module) -> bool:
     if _class_name(module) in _WITH_DROPOUT_WITHIN:
         return float(getattr(module, "dropout", 0.0)) > 0
     if isinstance(module, torch.jit.ScriptModule):
-        if module not in _found_in_programs:
-            _found_in_programs[module] = _flag_means_dropout(module)
-        return _found_in_programs[module]
+        if module not in _programs_with_dropout:
+            _programs_with_dropout[module] = _flag_means_dropout(module)
+        return _programs_with_dropout[module]
     return isinstance(module, nn.modules.dropout._DropoutNd)  # noqa: SLF001 - their only base
 
 
 def _class_name(module: nn.Module) -> str:
     if not isinstance(module, torch.jit.ScriptModule):
         return type(module).__name__
-    # A script module of anyone's class may be called LSTM; only torch's own are meant.
-    qualified = str(module._c._type().qualified_name())  # noqa: SLF001 - the name has no public way
-    name = str(module.original_name)
-    return name if ".torch.nn.modules." in qualified and hasattr(module, "training") else ""
+    if module not in _program_names:
+        # A script module of anyone's class may be called LSTM; only torch's own are meant.
+        qualified = str(module._c._type().qualified_name())  # noqa: SLF001 - it has no public way
+        is_torchs = ".torch.nn.modules." in qualified and hasattr(module, "training")
+        _program_names[module] = str(module.original_name) if is_torchs else ""
+    return _program_names[module]
 
 
 def _flag_means_dropout(module: torch.jit.ScriptModule) -> bool:

@@ -228,6 +228,21 @@ async def test_who_waits_too_long_for_a_predictor_is_told(
     assert await holder == said("a")
 
 
+async def test_who_waits_too_long_behind_a_slow_model_is_told(
+    queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictors.gate.clear()
+    first = asyncio.create_task(queues.predict(asked("a")))
+    await settle()
+    monkeypatch.setattr(prediction_queues, "PATIENCE_SECONDS", 0.0)
+    second = asyncio.create_task(queues.predict(asked("b")))
+    await settle()
+    predictors.gate.set()
+    assert await first == said("a")
+    with pytest.raises(ComputeUnavailable, match="busy"):
+        await second
+
+
 async def test_a_process_that_ran_out_of_memory_serves_nobody_else(
     queues: PredictionQueues[int], predictors: Predictors
 ) -> None:
