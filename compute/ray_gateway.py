@@ -304,6 +304,7 @@ class RayGateway:
             try:
                 # Whoever uploads something waits for these; predictions come later.
                 for reference in session.coming_up:
+                    session.require_present()
                     await self._result(session, reference)
                 await pool.warm()
             except (ComputeUnavailable, RayError) as error:
@@ -316,9 +317,7 @@ class RayGateway:
     async def _predict_all(
         self, session: _Session, predictor: _PredictorHandle, orders: list[Predict]
     ) -> list[Prediction | Refusal | Failure]:
-        if session.lost.is_set():
-            message = "The compute cluster was lost during the call."
-            raise ComputeUnavailable(message)
+        session.require_present()
         seconds = self._config.predict_timeout_seconds
         started = time.monotonic()
         try:
@@ -340,6 +339,7 @@ class RayGateway:
         return unpacked(outcome)
 
     async def _answers(self, session: _Session, predictor: _PredictorHandle) -> bool:
+        session.require_present()
         try:
             await self._result(session, predictor.process_id.remote(), KILL_AFTER_SECONDS)
         except (TimeoutError, RayActorError):
@@ -351,6 +351,7 @@ class RayGateway:
             if attempt:
                 await asyncio.sleep(PAUSE_AFTER_CRASH_SECONDS)
             predictor = await self._call(session, lambda: self._make_predictor(session))
+            session.require_present()
             try:
                 await self._result(session, predictor.process_id.remote(), WORKER_START_SECONDS)
             except RayActorError as error:
