@@ -7,6 +7,7 @@ connects (or starts its own) anew.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -305,7 +306,8 @@ class RayGateway:
                 # Whoever uploads something waits for these; predictions come later.
                 for reference in session.coming_up:
                     session.require_present()
-                    await self._result(session, reference)
+                    with contextlib.suppress(RayError):  # it comes up when it is wanted
+                        await self._result(session, reference)
                 await pool.warm()
             except (ComputeUnavailable, RayError) as error:
                 logger.warning("No predictor is kept ready: %s", _first_line(error))
