@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -39,3 +41,28 @@ def hash_seconds(content: bytes) -> float:
     started = time.perf_counter()
     hashlib.sha256(content).digest()
     return time.perf_counter() - started
+
+
+def loopback_seconds(size_bytes: int) -> float:
+    """Sending so many bytes over one loopback connection to a thread that drops them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reader = threading.Thread(target=_drop, args=(server,))
+        reader.start()
+        chunk = memoryview(bytes(1024**2))
+        with socket.create_connection(server.getsockname()) as connection:
+            started = time.perf_counter()
+            for sent in range(0, size_bytes, len(chunk)):
+                connection.sendall(chunk[: size_bytes - sent])
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)
+            seconds = time.perf_counter() - started
+        reader.join()
+    return seconds
+
+
+def _drop(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    buffer = bytearray(1024**2)
+    with connection:
+        while connection.recv_into(buffer):
+            continue
