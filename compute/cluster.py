@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import ray
-from ray._private import ray_constants
+from ray._private import auto_init_hook, ray_constants
 from ray._private.node import Node
 from ray.job_config import JobConfig
 
@@ -73,6 +73,8 @@ def start(config: RayConfig) -> None:
     Raises:
         ConnectionError: there is no cluster at the address.
     """
+    # Else a call after the cluster was lost would start another on its own, and wait for it.
+    auto_init_hook.enable_auto_connect = False
     with _quiet():
         if config.address is not None:
             ray.init(
