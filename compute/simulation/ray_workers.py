@@ -105,7 +105,7 @@ class RayWorkers:
         while given < len(blocks):
             while (
                 begun < len(blocks)
-                and begun - given < 2 * CALLS_PER_WORKER * len(self._workers)
+                and begun - given < (CALLS_PER_WORKER + 1) * len(self._workers)
                 and min(calls) < CALLS_PER_WORKER
             ):
                 chosen = calls.index(min(calls))
