@@ -11,6 +11,8 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.static_files import create_static_files_router
 
 from backend.audit.controller import audit_log
@@ -27,6 +29,7 @@ from backend.inference.service import InferenceService
 from backend.metrics.controller import MetricController
 from backend.metrics.service import MetricService
 from backend.models.controller import ModelController
+from backend.models.downloads import Downloads
 from backend.models.service import ModelService
 from backend.models.state_dicts import StateDictFiles
 from backend.models.uploads import ModelUploads
@@ -130,7 +133,7 @@ def create_app(
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
-        "state_dicts": StateDictFiles(gateway=gateway, blobs=blobs),
+        "downloads": Downloads(blobs, StateDictFiles(gateway=gateway, blobs=blobs)),
         "inference": InferenceService(gateway),
         "user_service": UserService(
             database,
@@ -189,7 +192,7 @@ def create_app(
         await require_json_accepted(request)
         return None
 
-    app = Litestar(
+    app = _Application(
         route_handlers=[
             UserController,
             notifications,
@@ -231,6 +234,16 @@ def create_app(
     )
     complete_document(app.openapi_schema)
     return app
+
+
+class _Application(Litestar):
+    """Litestar with msgspec alone."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        # By default there is one for every library that is installed: Ray brings pydantic along,
+        # which no schema of ours needs and takes up to 9 MiB.
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def _cors_config(settings: Settings) -> CORSConfig | None:

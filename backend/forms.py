@@ -216,8 +216,9 @@ class FormReader:
         """
         try:
             return await decision
-        except StarlingError:
+        except StarlingError as refusal:
             if request.headers.get("expect", "").lower() == "100-continue":
+                refusal.ends_connection = True
                 raise
             async for _ in limited(request, self._max_upload_bytes):
                 pass

@@ -24,6 +24,9 @@ from benchmarks.measurement import Series, alternate
 from benchmarks.raw_http import Answer, connect, exchange
 from benchmarks.report import Figure, Report, figure, report
 from benchmarks.sinks import sinks
+from compute.blobs import open_blob_store
+from compute.checks import check
+from compute.contract import CheckUpdate
 from tests.federations import People, Person, accepted_model, training_order
 from tests.model_files import torchscript
 from tests.servers import Server, free_port
@@ -38,13 +41,18 @@ BOUNDARY = "5tarling5tarling5tarling"
 
 @dataclass
 class _Training:
-    """A training whose round never fills, and the participants who have not delivered yet."""
+    """A training whose round never fills, and the participants who have not delivered yet.
+
+    Attributes:
+        idle_bytes: Resident memory of the web process before anything was sent to it.
+    """
 
     server: Server
     actor: Person
     model_id: str
     content: bytes
     waiting: list[Person]
+    idle_bytes: int
     sent: int = 0
     turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,6 +90,20 @@ class _Training:
         }
         return _accepted(self.server.port, "POST", f"/api/models/{self.model_id}/", headers, parts)
 
+    def check(self) -> float:
+        """Seconds that compute's check of an update takes by itself, in this process."""
+        store = open_blob_store((self.server.data_dir / "blobs").as_uri())
+        versions = self.actor.client.get(f"/api/models/{self.model_id}/versions/").json()
+        writer = store.stage()
+        writer.write(self.content)
+        staged = writer.finish()
+        try:
+            started = time.perf_counter()
+            check(store, CheckUpdate(key=staged.key, base_key=versions[0]["digest"]))
+            return time.perf_counter() - started
+        finally:
+            store.discard(staged)
+
     def download(self) -> float:
         """Seconds that one download of the model takes, in the container it was uploaded in."""
         return _fetched(self.server.port, f"/api/models/{self.model_id}/", _token(self.actor))
@@ -92,6 +114,8 @@ def measure(*, quick: bool) -> Report:
     width = WIDTH // 10 if quick else WIDTH
     repetitions = 2 if quick else 5
     bursts = 1 if quick else 3
+    # As a compute worker has it, with one CPU.
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="starling-transfer-") as folder:
         needed = 2 * (repetitions + 1) + bursts * AT_ONCE
         with _training(Path(folder), width, needed) as training:
@@ -129,6 +153,7 @@ def _transfers(training: _Training, port: int, folder: Path, repetitions: int) -
             "raw": lambda: _raw_seconds(port + 1, view),
             "download": training.download,
             "memory": lambda: _fetched(port, "/memory", {}),
+            "check": training.check,
             "hash": lambda: hash_seconds(content),
             "disk": lambda: write_seconds(content, folder),
         },
@@ -165,6 +190,7 @@ def _transfers(training: _Training, port: int, folder: Path, repetitions: int) -
             ratio=found["memory"].median / found["download"].median,
             at_least=0.7,
         ),
+        figure("of an upload: the check by compute, by itself", "s", found["check"]),
         figure("limit: uvicorn that drops", "s", found["dropped"]),
         figure("limit: raw asyncio socket that drops", "s", found["raw"]),
         figure("limit: SHA-256", "s", found["hash"]),
@@ -176,7 +202,6 @@ def _bursts(training: _Training, bursts: int) -> list[Figure]:
     """Probes and memory while several uploads run at once."""
     process = psutil.Process(training.server.process.pid)
     _wait_until_quiet(process)
-    idle_bytes = process.memory_info().rss
     probes: list[list[float]] = []
     peaks: list[float] = []
     lasted: list[float] = []
@@ -191,7 +216,7 @@ def _bursts(training: _Training, bursts: int) -> list[Figure]:
                 sender.join()
         lasted.append(time.perf_counter() - started)
         probes.append(sorted(watch.latencies))
-        peaks.append((watch.peak_bytes - idle_bytes) / 1024**2)
+        peaks.append((watch.peak_bytes - training.idle_bytes) / 1024**2)
         _wait_until_quiet(process)
     p99 = [latencies[int(len(latencies) * 0.99)] * 1e3 for latencies in probes]
     p50 = [latencies[len(latencies) // 2] * 1e3 for latencies in probes]
@@ -202,7 +227,7 @@ def _bursts(training: _Training, bursts: int) -> list[Figure]:
         figure(f"GET /health/live p50 {during}", "ms", Series(tuple(p50))),
         figure(f"GET /health/live worst {during}", "ms", Series(tuple(worst))),
         figure(f"web process above idle {during}", "MiB", Series(tuple(peaks)), at_most=64),
-        figure("web process, idle", "MiB", Series((idle_bytes / 1024**2,))),
+        figure("web process, idle", "MiB", Series((training.idle_bytes / 1024**2,))),
         figure(f"{AT_ONCE} uploads at once, until the last 201", "s", Series(tuple(lasted))),
     ]
 
@@ -253,6 +278,9 @@ def _training(folder: Path, width: int, participants: int) -> Iterator[_Training
     people = People(server)
     try:
         server.start_and_wait()
+        process = psutil.Process(server.process.pid)
+        _wait_until_quiet(process)
+        idle_bytes = process.memory_info().rss
         torch.manual_seed(0)
         model = nn.Sequential(*(nn.Linear(width, 1000, bias=False) for _ in range(LAYERS)))
         actor = people("actor", actor=True)
@@ -266,7 +294,9 @@ def _training(folder: Path, width: int, participants: int) -> Iterator[_Training
         created.raise_for_status()
         started = actor.client.post(f"/api/trainings/{created.json()['training_id']}/start/")
         started.raise_for_status()
-        yield _Training(server, actor, model_id, save(dict(model.state_dict())), members)
+        yield _Training(
+            server, actor, model_id, save(dict(model.state_dict())), members, idle_bytes
+        )
     finally:
         people.close()
         server.stop()

@@ -145,6 +145,15 @@ class _Session:
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
     predictors: PredictorPool[_PredictorHandle] | None = None
 
+    def require_present(self) -> None:
+        """Raise `ComputeUnavailable` once it is lost.
+
+        Whoever waited for anything looks before asking Ray: it may be another cluster's by now.
+        """
+        if self.lost.is_set():
+            message = "The compute cluster was lost during the call."
+            raise ComputeUnavailable(message)
+
 
 class RayGateway:
     """A `ComputeGateway` to a running Ray cluster, or to one of its own.
@@ -237,7 +246,7 @@ class RayGateway:
             return
         async with session.making:
             aggregator = session.aggregators.pop(training_id, None)
-            if aggregator is None:
+            if aggregator is None or session.lost.is_set():
                 return
             if aggregator.calls or len(session.spare_aggregators) >= SPARE_AGGREGATORS:
                 await self._call(
@@ -372,6 +381,7 @@ class RayGateway:
             for attempt in range(CHECK_ATTEMPTS):
                 if attempt:
                     await asyncio.sleep(PAUSE_AFTER_CRASH_SECONDS)
+                session.require_present()
                 try:
                     return await self._check_once(session, order)
                 except WorkerCrashedError:
@@ -414,6 +424,7 @@ class RayGateway:
         `finish_round` folds it again.
         """
         async with session.making:
+            session.require_present()
             aggregator = session.aggregators.pop(spec.training_id, None)
             if aggregator is None and session.spare_aggregators:
                 aggregator = session.spare_aggregators.pop()
@@ -421,6 +432,7 @@ class RayGateway:
                 aggregator = _taken_from_idlest(session.aggregators)
             if aggregator is None:
                 aggregator = await self._call(session, lambda: self._make_aggregator(session.gpus))
+                session.require_present()
             session.aggregators[spec.training_id] = aggregator  # used most recently last
             return aggregator
 
@@ -479,6 +491,7 @@ class RayGateway:
 
     async def _call(self, session: _Session, call: Callable[[], _Result]) -> _Result:
         """`call()`, made in a thread: Ray may wait for its head in it."""
+        session.require_present()
 
         def called() -> _Result:
             if not cluster.is_alive(self._config):
@@ -509,9 +522,7 @@ class RayGateway:
             return
         # Nobody will look at what becomes of it.
         future.add_done_callback(lambda late: late.cancelled() or late.exception())
-        if session.lost.is_set():
-            message = "The compute cluster was lost during the call."
-            raise ComputeUnavailable(message)
+        session.require_present()
         raise TimeoutError
 
     async def _connect(self) -> None:

@@ -16,9 +16,8 @@ from backend.models.downloads import (
     BINARY,
     DOWNLOAD_RESPONSES,
     SAFETENSORS,
+    Downloads,
     ModelFormat,
-    send_blob,
-    send_weights,
 )
 from backend.models.forms import SAMPLE_SIZE_LIMIT, read_parameters
 from backend.models.schemas import (
@@ -29,12 +28,10 @@ from backend.models.schemas import (
     ModelVersionJson,
 )
 from backend.models.service import ModelService
-from backend.models.state_dicts import StateDictFiles
 from backend.models.uploads import ModelUploads
 from backend.openapi import FormField, also_answering, body_operation, form_operation
 from backend.security.authentication import CallerRequest
 from backend.trainings.schemas import Detail
-from backend.weights import Weights
 from compute.contract import TensorEncoding
 
 FormatQuery = Annotated[
@@ -211,17 +208,14 @@ class ModelController(Controller):
         request: CallerRequest,
         model_id: FromPath[str],
         model_service: NamedDependency[ModelService],
-        state_dicts: NamedDependency[StateDictFiles],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
         format: FormatQuery = None,
         encoding: EncodingQuery = None,
     ) -> Stream:
         """The model file, in the container that was uploaded; or its tensors as safetensors."""
-        return await send_weights(
+        return await downloads.send_weights(
             request,
             await model_service.weights(model_id, request.user),
-            state_dicts,
-            weights.blobs,
             name=f"model-{model_id}",
             format=format,
             encoding=encoding,
@@ -249,17 +243,14 @@ class ModelController(Controller):
         model_id: FromPath[str],
         round: FromPath[int],
         model_service: NamedDependency[ModelService],
-        state_dicts: NamedDependency[StateDictFiles],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
         format: FormatQuery = None,
         encoding: EncodingQuery = None,
     ) -> Stream:
         """The model file as it was after `round` aggregations; 410 when it is not kept any more."""
-        return await send_weights(
+        return await downloads.send_weights(
             request,
             await model_service.version(model_id, round, request.user),
-            state_dicts,
-            weights.blobs,
             name=f"model-{model_id}-round-{round}",
             format=format,
             encoding=encoding,
@@ -271,11 +262,11 @@ class ModelController(Controller):
         request: CallerRequest,
         model_id: FromPath[str],
         model_service: NamedDependency[ModelService],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
     ) -> Stream:
         """The preprocessing module of a model."""
         digest = await model_service.preprocessing_digest(model_id, request.user)
-        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-proprecessing.pt")
+        return await downloads.send_blob(request, digest, f"model-{model_id}-proprecessing.pt")
 
     @get("/{model_id:str}/swag/{moment:str}/", media_type=BINARY, responses=DOWNLOAD_RESPONSES)
     async def swag_moment(
@@ -284,12 +275,12 @@ class ModelController(Controller):
         model_id: FromPath[str],
         moment: FromPath[Literal["first", "second"]],
         model_service: NamedDependency[ModelService],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
     ) -> Stream:
         """The aggregated first or second SWAG moment, a torch-saved 1-D tensor."""
         first = moment == "first"
         digest = await model_service.moment_digest(model_id, request.user, first=first)
-        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-swag-{moment}.pt")
+        return await downloads.send_blob(request, digest, f"model-{model_id}-swag-{moment}.pt")
 
     @delete("/{model_id:str}/", status_code=200)
     async def delete_model(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from layers import shapes
+from layers import first_model
 from marks import mark
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.model import (
@@ -34,7 +34,7 @@ class MarkedFedAvg(FedAvg):
 
 
 class LayersPersistor(ModelPersistor):
-    """Begins with zeros, and keeps each round's model as a file like NVFlare's own persistors."""
+    """Begins with random layers; keeps each round's model as a file like NVFlare's own do."""
 
     def __init__(self, parameters: int) -> None:
         super().__init__()
@@ -43,9 +43,7 @@ class LayersPersistor(ModelPersistor):
     def load_model(self, fl_ctx: FLContext) -> ModelLearnable:
         """The first model."""
         del fl_ctx
-        layers = shapes(self.parameters)
-        weights = {name: np.zeros(shape, dtype=np.float32) for name, shape in layers.items()}
-        return make_model_learnable(weights=weights, meta_props={})
+        return make_model_learnable(weights=first_model(self.parameters), meta_props={})
 
     def save_model(self, model: ModelLearnable, fl_ctx: FLContext) -> None:
         """In the folder of the job's results."""

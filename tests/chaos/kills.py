@@ -26,6 +26,7 @@ FULL_DISK_BYTES = 2048
 LOCK_TIMEOUT_SECONDS = 30.0
 # In a shorter one PostgreSQL ends its connections, in a longer one it crashes.
 SHORT_OUTAGE_SECONDS = 1.0
+STOP_ATTEMPTS = 3
 
 
 class Killer:
@@ -134,12 +135,26 @@ class Killer:
     def _stopped(self, training_id: str) -> Iterator[str]:
         """Stop the server for the block, so that the phase read is the one that the kill hits."""
         process = psutil.Process(self._server.process.pid)
-        process.suspend()
+        phase = self._phase_when_stopped(process, training_id)
         try:
-            yield self._truth.phase(training_id)
+            yield phase
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
+
+    def _phase_when_stopped(self, process: psutil.Process, training_id: str) -> str:
+        for _ in range(STOP_ATTEMPTS):
+            process.suspend()
+            try:
+                return self._truth.phase(training_id)
+            except BaseException as error:
+                process.resume()
+                # Who closes SQLite's last connection locks the file for an instant: then stopped,
+                # it would lock it for ever.
+                if not isinstance(error, sqlite3.OperationalError):
+                    raise
+        message = f"The database was locked each time of {STOP_ATTEMPTS}."
+        raise RuntimeError(message)
 
     def _descendants(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):

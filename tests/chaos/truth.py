@@ -15,7 +15,7 @@ Row = Mapping[str, object]
 
 SQLITE_FILE = "starling.sqlite"
 BLOBS = "blobs"
-READ_TIMEOUT_SECONDS = 20.0
+READ_TIMEOUT_SECONDS = 5.0
 
 # Every column that refers to a blob, and under which condition the blob must be there.
 _REFERENCES = """

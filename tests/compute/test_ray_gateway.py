@@ -257,10 +257,12 @@ async def test_when_the_embedded_cluster_dies_calls_fail_and_another_is_started(
             for process in children():
                 if process.name() == "{victim}":
                     process.kill()
-            # Asked before the loss is noticed: a call that waited for the head would end all.
-            late = asyncio.create_task(
+            # Asked before the loss is noticed: a call that waited for the head would end all. Most
+            # wait for a turn, which comes when the cluster is lost.
+            late = [asyncio.create_task(
                 gateway.check_model(CheckModel(key="{endless}", input_shape=[1, 3])))
-            for call in (check, late):
+                for _ in range(5)]
+            for call in (check, *late):
                 try:
                     await call
                 except ComputeUnavailable as error:
@@ -269,6 +271,7 @@ async def test_when_the_embedded_cluster_dies_calls_fail_and_another_is_started(
             while not (await gateway.health()).ready:
                 await asyncio.sleep(0.1)
             print(await gateway.check_model(CheckModel(key="{honest}")))
+            print("heads", [p.name() for p in children()].count("gcs_server"))
             await gateway.stop()
             print("torch", "torch" in sys.modules)
 
@@ -277,10 +280,50 @@ async def test_when_the_embedded_cluster_dies_calls_fail_and_another_is_started(
     process = run_program(program, blob_url)
     output, _ = await asyncio.to_thread(process.communicate, timeout=200)
     assert process.returncode == 0, output
-    assert output.count("unavailable") == 2
+    assert output.count("unavailable") == 6
+    assert "heads 1" in output
     assert "ready False" in output
     assert "num_parameters=66" in output
     assert "torch False" in output
+
+
+async def test_who_waited_for_a_turn_starts_no_cluster_when_it_comes_too_late(
+    blob_url: str,
+) -> None:
+    program = """
+        import psutil
+        import ray
+
+        async def main():
+            await gateway.start()
+            session = gateway._session
+            for _ in range(int(session.cpus)):
+                await session.check_slots.acquire()
+            late = asyncio.create_task(gateway.check_model(CheckModel(key="0" * 64)))
+            while not session.check_slots._waiters:
+                await asyncio.sleep(0)
+            for process in psutil.Process().children():
+                if process.name() == "gcs_server":
+                    process.kill()
+            while ray.is_initialized():
+                await asyncio.sleep(0)
+            session.check_slots.release()
+            try:
+                await late
+            except ComputeUnavailable as error:
+                print("unavailable", error)
+            while not (await gateway.health()).ready:
+                await asyncio.sleep(0.1)
+            print("heads", [p.name() for p in psutil.Process().children()].count("gcs_server"))
+            await gateway.stop()
+
+        asyncio.run(main())
+    """
+    process = run_program(program, blob_url)
+    output, _ = await asyncio.to_thread(process.communicate, timeout=200)
+    assert process.returncode == 0, output
+    assert "unavailable" in output
+    assert "heads 1" in output
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

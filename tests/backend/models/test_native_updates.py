@@ -2,8 +2,12 @@
 
 import base64
 import hashlib
+import socket
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import httpx
 import pytest
@@ -174,20 +178,48 @@ def test_the_sample_size_is_required(make_federation: MakeFederation, update: by
     assert "sample_size" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("expects", ["", "100-continue"])
 def test_who_may_not_deliver_is_told_so(
-    server: Server, make_federation: MakeFederation, update: bytes, expects: str
+    server: Server, make_federation: MakeFederation, update: bytes
 ) -> None:
     federation = make_federation()
-    headers = {"Content-Type": SAFETENSORS} | ({"Expect": expects} if expects else {})
     before = server.holdings()
 
-    stranger = put(federation, federation.actor, update, headers=headers)
-    early = put(federation, federation.participants[0], update, round=1, headers=headers)
-    negative = put(federation, federation.participants[0], update, round=-1, headers=headers)
+    stranger = put(federation, federation.actor, update)
+    early = put(federation, federation.participants[0], update, round=1)
+    negative = put(federation, federation.participants[0], update, round=-1)
 
     assert (stranger.status_code, early.status_code, negative.status_code) == (403, 400, 400)
     assert_nothing_new(server, federation, before)
+
+
+def test_who_waits_to_be_asked_for_the_body_need_not_send_it_in_vain(
+    server: Server, make_federation: MakeFederation
+) -> None:
+    federation = make_federation()
+
+    with asking(server, federation, federation.participants[0]) as wanted:
+        assert b" 100 " in wanted.readline()
+    with asking(server, federation, federation.actor) as refused:
+        answer = refused.read()  # until the server closes
+
+    assert b" 403 " in answer.partition(b"\r\n")[0]
+    assert b"connection: close" in answer.lower()
+
+
+@contextmanager
+def asking(server: Server, federation: Federation, person: Person) -> Iterator[BinaryIO]:
+    """What is answered to the head of an upload, whose sender waits to be asked for the body."""
+    head = (
+        f"PUT /api/models/{federation.model_id}/updates/0/?sample_size=1 HTTP/1.1\r\n"
+        f"Host: localhost\r\nAuthorization: Token {person.token}\r\n"
+        "Content-Length: 100000000\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection,
+        connection.makefile("rb") as answer,
+    ):
+        connection.sendall(head.encode())
+        yield answer
 
 
 def test_a_late_update_is_told_which_round_is_open(
