@@ -116,15 +116,16 @@ def create_app(
         folder=settings.storage.data_dir / "uploads",
         max_upload_bytes=settings.http.max_upload_bytes,
     )
+    forms = FormReader(
+        weights.blobs,
+        partial_uploads,
+        max_upload_bytes=settings.http.max_upload_bytes,
+        max_body_bytes=settings.http.max_body_bytes,
+    )
     injected: dict[str, object] = {
         "database": database,
         "weights": weights,
-        "forms": FormReader(
-            weights.blobs,
-            partial_uploads,
-            max_upload_bytes=settings.http.max_upload_bytes,
-            max_body_bytes=settings.http.max_body_bytes,
-        ),
+        "forms": forms,
         "partial_uploads": partial_uploads,
         "gateway": gateway,
         "callback_target": callback,
@@ -134,7 +135,7 @@ def create_app(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
         "downloads": Downloads(blobs, StateDictFiles(gateway=gateway, blobs=blobs)),
-        "inference": InferenceService(gateway),
+        "inference": InferenceService(gateway, forms),
         "user_service": UserService(
             database,
             secret,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
 
-Peer = Literal["flower", "nvflare"]
+Peer = Literal["flower", "flower_simulation", "nvflare"]
 FOLDER = Path(__file__).parent / "peer_scripts"
 ENVIRONMENTS = Path(__file__).parent / ".peers"
 

@@ -29,7 +29,7 @@ class RayConfig:
     """How to reach or start Ray, and what it may use.
 
     Attributes:
-        blob_url: The blob store, as its workers reach it.
+        blob_url: The blob store, as its workers reach it; empty: they have no use for one.
         address: Of a running cluster; None starts one of our own on loopback.
         num_cpus: CPUs of our own cluster; None takes all.
         include_dashboard: Whether our own cluster has a dashboard (about 500 MiB of memory).
@@ -45,7 +45,7 @@ class RayConfig:
         predict_memory_bytes: A model that takes more memory to answer is refused.
     """
 
-    blob_url: str
+    blob_url: str = ""
     address: str | None = None
     num_cpus: int | None = None
     include_dashboard: bool = True
