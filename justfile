@@ -56,7 +56,7 @@ test *args: setup
 chaos *args: setup
     @exec {{ python }} -m tests.chaos "$@"
 
-# Measure: turnaround, round, transfer, aggregate, robust, predict, idle, start or all; --quick
+# Measure: turnaround, round, transfer, aggregate, robust, predict, idle, start, simulate or all; --quick
 [group('develop')]
 bench *args: setup
     @exec {{ python }} -m benchmarks "$@"

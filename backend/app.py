@@ -11,6 +11,8 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.static_files import create_static_files_router
 
 from backend.audit.controller import audit_log
@@ -114,15 +116,16 @@ def create_app(
         folder=settings.storage.data_dir / "uploads",
         max_upload_bytes=settings.http.max_upload_bytes,
     )
+    forms = FormReader(
+        weights.blobs,
+        partial_uploads,
+        max_upload_bytes=settings.http.max_upload_bytes,
+        max_body_bytes=settings.http.max_body_bytes,
+    )
     injected: dict[str, object] = {
         "database": database,
         "weights": weights,
-        "forms": FormReader(
-            weights.blobs,
-            partial_uploads,
-            max_upload_bytes=settings.http.max_upload_bytes,
-            max_body_bytes=settings.http.max_body_bytes,
-        ),
+        "forms": forms,
         "partial_uploads": partial_uploads,
         "gateway": gateway,
         "callback_target": callback,
@@ -132,7 +135,7 @@ def create_app(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
         "downloads": Downloads(blobs, StateDictFiles(gateway=gateway, blobs=blobs)),
-        "inference": InferenceService(gateway),
+        "inference": InferenceService(gateway, forms),
         "user_service": UserService(
             database,
             secret,
@@ -190,7 +193,7 @@ def create_app(
         await require_json_accepted(request)
         return None
 
-    app = Litestar(
+    app = _Application(
         route_handlers=[
             UserController,
             notifications,
@@ -232,6 +235,16 @@ def create_app(
     )
     complete_document(app.openapi_schema)
     return app
+
+
+class _Application(Litestar):
+    """Litestar with msgspec alone."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        # By default there is one for every library that is installed: Ray brings pydantic along,
+        # which no schema of ours needs and takes up to 9 MiB.
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def _cors_config(settings: Settings) -> CORSConfig | None:

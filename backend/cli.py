@@ -28,6 +28,7 @@ from backend.errors import BadSetting, DatabaseUnavailable, StartupError
 from backend.http_methods import answer_head, override_method
 from backend.notifications.feed import Feed
 from backend.settings import Settings, load_settings
+from backend.simulation.commands import simulate_command
 from backend.uploads.protocol import UPLOADS_PATH
 from backend.users.commands import user
 from compute.blobs import BlobError, BlobStore, open_blob_store
@@ -84,6 +85,7 @@ def demo(arguments: tuple[str, ...]) -> None:
 
 cli.add_command(user)
 cli.add_command(verify)
+cli.add_command(simulate_command)
 
 
 def main() -> None:

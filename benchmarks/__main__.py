@@ -17,6 +17,7 @@ QUESTIONS = {
     "predict": "predictions with uncertainty under load",
     "idle": "a thousand participants that wait",
     "start": "from process start to the first answer, and the idle process's memory",
+    "simulate": "virtual participants on Ray, beside Flower's simulation engine",
 }
 
 

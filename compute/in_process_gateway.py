@@ -100,7 +100,8 @@ class InProcessGateway:
         self._require_started()
         if self._predictor is None:
             self._predictor = PredictorActor(self._blob_url)
-        return unpacked(await asyncio.to_thread(self._predictor.predict, order))
+        (answer,) = unpacked(await asyncio.to_thread(self._predictor.predict_all, [order]))
+        return unpacked(answer)
 
     async def _check(self, order: CheckOrder) -> CheckReport:
         self._require_started()

@@ -1,8 +1,6 @@
 """Splits scikit-learn's digits into one test set and a share per participant.
 
-The split is that of Hsu, Qi & Brown, "Measuring the Effects of Non-Identical Data Distribution for
-Federated Visual Classification" (2019): for each class, a draw from Dirichlet(alpha) says which
-fraction of its samples each participant holds. Small alpha: few classes each; large: all alike.
+The split is the one that simulations use: a Dirichlet draw per class.
 """
 
 from dataclasses import dataclass
@@ -10,6 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compute.simulation.partitions import dirichlet_shares
+
+__all__ = ["Samples", "dirichlet_shares", "load_samples", "split_test"]
 
 NUM_CLASSES = 10
 TEST_FRACTION = 0.2
@@ -58,33 +60,3 @@ def split_test(samples: Samples) -> tuple[Samples, Samples]:
     held_out = np.zeros(len(samples), dtype=bool)
     held_out[np.concatenate(test)] = True
     return samples.take(np.flatnonzero(~held_out)), samples.take(np.flatnonzero(held_out))
-
-
-def dirichlet_shares(
-    labels: NDArray[np.int64], participants: int, *, alpha: float, seed: int
-) -> list[NDArray[np.int64]]:
-    """Indices of each participant's samples; together they hold every sample exactly once.
-
-    A share that the draw left empty is given one sample of the largest share.
-
-    Raises:
-        ValueError: There are fewer samples than participants, or `alpha` is not positive.
-    """
-    if not 1 <= participants <= len(labels):
-        raise ValueError(f"{len(labels)} samples cannot be shared by {participants} participants")
-    if not alpha > 0:
-        raise ValueError(f"alpha must be positive, not {alpha}")
-    rng = np.random.default_rng(seed)
-    parts: list[list[NDArray[np.int64]]] = [[] for _ in range(participants)]
-    for label in np.unique(labels):
-        indices = rng.permutation(np.flatnonzero(labels == label))
-        proportions = rng.dirichlet(np.full(participants, alpha))
-        cuts = np.round(np.cumsum(proportions)[:-1] * len(indices)).astype(np.int64)
-        for part, piece in zip(parts, np.split(indices, cuts), strict=True):
-            part.append(piece)
-    shares = [rng.permutation(np.concatenate(part)) for part in parts]
-    for position in range(participants):
-        if len(shares[position]) == 0:
-            largest = max(range(participants), key=lambda index: len(shares[index]))
-            shares[position], shares[largest] = np.split(shares[largest], [1])
-    return shares

@@ -21,13 +21,23 @@ BACKEND_USES_OF_COMPUTE = (
     "compute.gateway",
     "compute.ray_gateway",
     "compute.cluster",
+    "compute.simulation.contract",
+    "compute.simulation.sessions",
 )
 
-# Everything else in compute is plain code that runs without Ray.
-MAY_IMPORT_RAY = ("compute.ray_gateway", "compute.cluster", "compute.actors")
+# What an example shares with the project, instead of a twin: arithmetic without a server in it.
+EXAMPLES_USES_OF_COMPUTE = ("compute.simulation.partitions",)
 
-# Ray is asked to do something in one place only.
-MAY_CALL_RAY = ("compute.ray_gateway",)
+# Everything else in compute is plain code that runs without Ray.
+MAY_IMPORT_RAY = (
+    "compute.ray_gateway",
+    "compute.cluster",
+    "compute.actors",
+    "compute.simulation.ray_workers",
+)
+
+# Ray is asked to do something in one place only, and in one for simulations.
+MAY_CALL_RAY = ("compute.ray_gateway", "compute.simulation.ray_workers")
 
 READS_ENVIRONMENT = "backend.settings"
 
@@ -127,7 +137,7 @@ def _why_forbidden(module: Module, imported: str) -> str | None:
         return "compute does not know who uses it"
     if module.within("compute") and imports("ray") and not module.within(*MAY_IMPORT_RAY):
         return "algorithms and formats run without Ray"
-    if module.within("examples") and own and not imports("examples"):
+    if module.within("examples") and own and not imports("examples", *EXAMPLES_USES_OF_COMPUTE):
         return "examples talk HTTP, as any user does"
     allowed = _only_these(module)
     if (
