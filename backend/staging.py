@@ -16,7 +16,7 @@ from backend.content_coding import Decoder
 from backend.errors import StarlingError
 from compute.blobs import BlobError, BlobStore, Staged, StagedWriter
 
-BATCH_BYTES = 1024**2
+BATCH_BYTES = 512 * 1024
 MAX_THREADS = 8
 
 _Arguments = ParamSpec("_Arguments")

@@ -34,9 +34,9 @@ UserT = TypeVar("UserT")
 BINARY = "application/octet-stream"
 SAFETENSORS = "application/vnd.safetensors"
 ROUND_HEADER = "Starling-Round"
-BUDGET_BYTES = 64 * 1024**2
+BUDGET_BYTES = 32 * 1024**2
 LEAST_CHUNK_BYTES = 64 * 1024
-LARGEST_CHUNK_BYTES = 4 * 1024**2
+LARGEST_CHUNK_BYTES = 2 * 1024**2
 
 ModelFormat = Literal["original", "safetensors"]
 
