@@ -11,6 +11,8 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.static_files import create_static_files_router
 
 from backend.audit.controller import audit_log
@@ -27,7 +29,9 @@ from backend.inference.service import InferenceService
 from backend.metrics.controller import MetricController
 from backend.metrics.service import MetricService
 from backend.models.controller import ModelController
+from backend.models.downloads import Downloads
 from backend.models.service import ModelService
+from backend.models.state_dicts import StateDictFiles
 from backend.models.uploads import ModelUploads
 from backend.notifications.controller import notifications
 from backend.notifications.feed import Feed
@@ -112,15 +116,16 @@ def create_app(
         folder=settings.storage.data_dir / "uploads",
         max_upload_bytes=settings.http.max_upload_bytes,
     )
+    forms = FormReader(
+        weights.blobs,
+        partial_uploads,
+        max_upload_bytes=settings.http.max_upload_bytes,
+        max_body_bytes=settings.http.max_body_bytes,
+    )
     injected: dict[str, object] = {
         "database": database,
         "weights": weights,
-        "forms": FormReader(
-            weights.blobs,
-            partial_uploads,
-            max_upload_bytes=settings.http.max_upload_bytes,
-            max_body_bytes=settings.http.max_body_bytes,
-        ),
+        "forms": forms,
         "partial_uploads": partial_uploads,
         "gateway": gateway,
         "callback_target": callback,
@@ -129,7 +134,8 @@ def create_app(
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
-        "inference": InferenceService(gateway),
+        "downloads": Downloads(blobs, StateDictFiles(gateway=gateway, blobs=blobs)),
+        "inference": InferenceService(gateway, forms),
         "user_service": UserService(
             database,
             secret,
@@ -187,7 +193,7 @@ def create_app(
         await require_json_accepted(request)
         return None
 
-    app = Litestar(
+    app = _Application(
         route_handlers=[
             UserController,
             notifications,
@@ -231,6 +237,16 @@ def create_app(
     return app
 
 
+class _Application(Litestar):
+    """Litestar with msgspec alone."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        # By default there is one for every library that is installed: Ray brings pydantic along,
+        # which no schema of ours needs and takes up to 9 MiB.
+        return [*plugins, MsgspecDIPlugin()]
+
+
 def _cors_config(settings: Settings) -> CORSConfig | None:
     """Which pages may call the API; no cookie goes along, they send credentials in the header."""
     if not settings.access.cors_origins:
@@ -245,7 +261,7 @@ def _cors_config(settings: Settings) -> CORSConfig | None:
         ],
         expose_headers=[
             *("Content-Disposition", "ETag", "Retry-After"),
-            *("Accept-Ranges", "Content-Range", "Repr-Digest"),
+            *("Accept-Ranges", "Content-Range", "Repr-Digest", "Starling-Round"),
             *RESPONSE_HEADERS,
         ],
     )

@@ -78,7 +78,13 @@ class BadSetting(StartupError):
 
 
 class StarlingError(Exception):
-    """A refusal that the caller is told about, in `detail`."""
+    """A refusal that the caller is told about, in `detail`.
+
+    Attributes:
+        ends_connection: The body was not read; what else comes over this connection is unclear.
+    """
+
+    ends_connection = False
 
     def __init__(self, detail: str, *, errors: FieldErrors | None = None) -> None:
         super().__init__(detail)
@@ -283,6 +289,8 @@ def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
             response.headers["Retry-After"] = str(error.retry_after_seconds)
         if isinstance(error, RangeNotSatisfiable):
             response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
+        if error.ends_connection:
+            response.headers["Connection"] = "close"
         return response
     if isinstance(error, ValidationException):
         errors = _field_errors(error)

@@ -1,10 +1,9 @@
 """Forms, taken as a stream: files go to the blob store's staging area, fields stay in memory.
 
-Whatever its size, an upload never needs more memory than a few chunks. The SHA-256 of a file is
-taken while it arrives, in worker threads.
+Whatever its size, an upload never needs more memory than a few chunks. Files are hashed and written
+while they arrive, in threads.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
@@ -20,14 +19,15 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
+from backend.bodies import limited, staged_body
 from backend.errors import InvalidRequest, StarlingError, TooLarge, WrongMediaType
 from backend.security.authentication import CallerRequest
+from backend.staging import StagedStream, Staging
 from backend.uploads.service import PartialUploads
-from compute.blobs import BlobStore, Staged, StagedWriter
+from compute.blobs import BlobStore, Staged
 
 MAX_FIELDS = 20_000
 MAX_FIELD_BYTES = 16 * 1024**2
-WRITE_BATCH_BYTES = 1024**2
 
 MULTIPART = "multipart/form-data"
 # Follows the name of a file in the name of the field that takes the id of an upload instead.
@@ -123,7 +123,7 @@ class Form:
 @asynccontextmanager
 async def receive_form(
     request: Request[UserT, object, State],
-    blobs: BlobStore,
+    staging: Staging,
     *,
     files: Collection[str] = (),
     limit_bytes: int,
@@ -141,11 +141,11 @@ async def receive_form(
     """
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
     form = Form()
-    body = _limited(request, limit_bytes)
+    body = limited(request, limit_bytes)
     try:
         match media_type.lower():
             case "multipart/form-data":
-                await _receive_multipart(form, body, options.get("boundary", ""), blobs, files)
+                await _receive_multipart(form, body, options.get("boundary", ""), staging, files)
             case "application/x-www-form-urlencoded":
                 await _receive_urlencoded(form, body)
             case _:
@@ -155,7 +155,7 @@ async def receive_form(
         yield form
     finally:
         for staged in form.files.values():
-            await asyncio.to_thread(blobs.discard, staged)
+            await staging.discard(staged)
 
 
 class FormReader:
@@ -170,6 +170,7 @@ class FormReader:
         max_body_bytes: int,
     ) -> None:
         self.blobs = blobs
+        self._staging = Staging(blobs)
         self._partial_uploads = partial_uploads
         self.max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
@@ -181,11 +182,19 @@ class FormReader:
         In place of file `x`, text field `x_upload` may name a finished upload of the caller's.
         """
         async with receive_form(
-            request, self.blobs, files=files, limit_bytes=self._max_upload_bytes
+            request, self._staging, files=files, limit_bytes=self._max_upload_bytes
         ) as form:
             for name in files:
                 await self._take_finished_upload(form, name, request.user.id)
             yield form
+
+    def body(
+        self, request: CallerRequest, *, media_types: Collection[str]
+    ) -> AbstractAsyncContextManager[Staged]:
+        """No form, but one file as the whole body. See `staged_body`."""
+        return staged_body(
+            request, self._staging, media_types=media_types, limit_bytes=self._max_upload_bytes
+        )
 
     async def _take_finished_upload(self, form: Form, name: str, owner: UUID) -> None:
         field = name + UPLOAD_SUFFIX
@@ -203,12 +212,15 @@ class FormReader:
         """What was decided about a request before its body is kept.
 
         A refusal is raised once the body was read and dropped: many clients send all of it before
-        they look at an answer.
+        they look at an answer. Who expects 100 (Continue) waits for it, and need not send anything.
         """
         try:
             return await decision
-        except StarlingError:
-            async for _ in _limited(request, self._max_upload_bytes):
+        except StarlingError as refusal:
+            if request.headers.get("expect", "").lower() == "100-continue":
+                refusal.ends_connection = True
+                raise
+            async for _ in limited(request, self._max_upload_bytes):
                 pass
             raise
 
@@ -216,22 +228,7 @@ class FormReader:
         self, request: Request[UserT, object, State], *files: str
     ) -> AbstractAsyncContextManager[Form]:
         """A form of ordinary size. See `receive_form`."""
-        return receive_form(request, self.blobs, files=files, limit_bytes=self.max_body_bytes)
-
-
-async def _limited(
-    request: Request[UserT, object, State], limit_bytes: int
-) -> AsyncIterator[bytes]:
-    message = f"The body is larger than the {limit_bytes} bytes that this server takes."
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit_bytes:
-        raise TooLarge(message)
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit_bytes:
-            raise TooLarge(message)
-        yield chunk
+        return receive_form(request, self._staging, files=files, limit_bytes=self.max_body_bytes)
 
 
 async def _receive_urlencoded(form: Form, body: AsyncIterator[bytes]) -> None:
@@ -257,7 +254,7 @@ async def _receive_multipart(
     form: Form,
     body: AsyncIterator[bytes],
     boundary: str,
-    blobs: BlobStore,
+    staging: Staging,
     files: Collection[str],
 ) -> None:
     part: _Part | None = None
@@ -266,7 +263,7 @@ async def _receive_multipart(
             async for chunk in body:
                 for event in parser.parse(chunk):
                     if isinstance(event, MultipartSegment):
-                        part = _open_part(event, form, blobs, files)
+                        part = _open_part(event, form, staging, files)
                     elif part is None:
                         raise InvalidRequest("The multipart body is malformed.")
                     elif event:
@@ -322,32 +319,29 @@ class _DroppedPart(_Part):
 class _FilePart(_Part):
     """A file on its way to the staging area."""
 
-    def __init__(self, name: str, writer: StagedWriter) -> None:
+    def __init__(self, name: str, stream: StagedStream) -> None:
         super().__init__(name)
-        self._writer = writer
+        self._stream = stream
+        self._pieces: list[bytes] = []
 
     def append(self, data: bytes) -> None:
-        self._pending += data
+        self._pieces.append(data)
 
     async def flush(self) -> None:
-        if len(self._pending) >= WRITE_BATCH_BYTES:
-            await self._write()
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            await self._stream.write(piece)
 
     async def finish(self, form: Form) -> None:
-        await self._write()
-        form.files[self.name] = await asyncio.to_thread(self._writer.finish)
+        await self.flush()
+        form.files[self.name] = await self._stream.finish()
 
     async def abort(self) -> None:
-        await asyncio.to_thread(self._writer.abort)
-
-    async def _write(self) -> None:
-        batch, self._pending = self._pending, bytearray()
-        if batch:
-            await asyncio.to_thread(self._writer.write, batch)
+        await self._stream.abort()
 
 
 def _open_part(
-    segment: MultipartSegment, form: Form, blobs: BlobStore, files: Collection[str]
+    segment: MultipartSegment, form: Form, staging: Staging, files: Collection[str]
 ) -> _Part:
     name: str = segment.name
     if segment.filename is None:
@@ -356,7 +350,7 @@ def _open_part(
         return _DroppedPart(name)
     if name in form.files:
         raise InvalidRequest.field(name, "Send this file once.")
-    return _FilePart(name, blobs.stage())
+    return _FilePart(name, staging.stream())
 
 
 def _decoded(name: str, value: bytes) -> str:

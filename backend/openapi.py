@@ -124,12 +124,28 @@ def form_operation(*fields: FormField, json_fields: Sequence[FormField] = ()) ->
     return FormOperation
 
 
-def _also_answering(media_type: str) -> type[Operation]:
-    """An operation class that also answers with text of `media_type`, for who asks for it."""
+def body_operation(*media_types: str) -> type[Operation]:
+    """An operation class whose request body is a file in one of these formats."""
+    body = RequestBody(
+        content={each: OpenAPIMediaType(schema=_FILE) for each in media_types}, required=True
+    )
 
     @dataclass
-    class OperationWithText(Operation):
-        """An operation that answers with JSON or text."""
+    class BodyOperation(Operation):
+        """An operation that takes a file as it is."""
+
+        def __post_init__(self) -> None:
+            self.request_body = body
+
+    return BodyOperation
+
+
+def also_answering(media_type: str) -> type[Operation]:
+    """An operation class that also answers in `media_type`, for who asks for it."""
+
+    @dataclass
+    class OperationWithAnother(Operation):
+        """An operation that answers in one of two formats."""
 
         def __post_init__(self) -> None:
             answer = (self.responses or {}).get("200")
@@ -137,11 +153,11 @@ def _also_answering(media_type: str) -> type[Operation]:
                 text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
                 answer.content = {**(answer.content or {}), media_type: text}
 
-    return OperationWithText
+    return OperationWithAnother
 
 
-JsonLinesToo = _also_answering(JSON_LINES)
-EventStreamToo = _also_answering(EVENT_STREAM)
+JsonLinesToo = also_answering(JSON_LINES)
+EventStreamToo = also_answering(EVENT_STREAM)
 
 
 def _object_schema(fields: Sequence[FormField]) -> Schema:

@@ -12,6 +12,9 @@ from compute.blobs import BlobError, BlobStore, BlobStoreUnavailable, Staged
 
 logger = logging.getLogger(__name__)
 
+# Who uploads the same bytes again waits meanwhile.
+DELETED_AT_ONCE = 50
+
 
 class Weights:
     """Keeps blob store and database in step, within one web process.
@@ -50,6 +53,25 @@ class Weights:
                 yield
 
     @asynccontextmanager
+    async def flushed(self, *uploads: Staged) -> AsyncIterator[None]:
+        """Bring uploads to the disk during the block; `recorded` then waits for less.
+
+        Raises:
+            BlobError: the disk refuses them.
+        """
+        flushing = [
+            asyncio.ensure_future(asyncio.to_thread(self.blobs.flush, upload)) for upload in uploads
+        ]
+        try:
+            yield
+        finally:
+            if flushing:
+                await asyncio.wait(flushing)
+        for each in flushing:
+            # A disk tells of an error once: were it passed over here, `recorded` would see none.
+            each.result()
+
+    @asynccontextmanager
     async def written(self, digest: str) -> AsyncIterator[None]:
         """Keep a blob that compute wrote for the block that writes its row; as `recorded`.
 
@@ -69,10 +91,15 @@ class Weights:
 
     async def delete_orphans(self, digests: Iterable[str]) -> int:
         """How many of the blobs no row referred to; they are gone now."""
+        wanted = sorted(set(digests))
         deleted = 0
-        for digest in sorted(set(digests)):
-            async with self._lock(digest):
-                deleted += await self._delete_unreferenced(digest)
+        for start in range(0, len(wanted), DELETED_AT_ONCE):
+            some = wanted[start : start + DELETED_AT_ONCE]
+            async with self.held(*some):
+                orphans = set(some) - await referenced(some)
+                for digest in orphans:
+                    await asyncio.to_thread(self.blobs.delete, digest)
+            deleted += len(orphans)
         return deleted
 
     @asynccontextmanager

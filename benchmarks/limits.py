@@ -10,17 +10,37 @@ from pathlib import Path
 import torch
 
 
-def add_seconds(parameters: int, accumulator: torch.dtype) -> float:
+def add_seconds(parameters: int, accumulator: torch.dtype, *, vectors: int = 1) -> float:
     """Adding a flat float32 vector into a flat accumulator in place, all threads that torch has.
 
     It moves 4 bytes of the update and twice those of the accumulator per parameter: 12 for a
-    float32 and 20 for a float64 accumulator.
+    float32 accumulator. (For a float64 one, torch makes a temporary vector.)
+
+    Args:
+        vectors: So many different ones are added; the seconds are the mean of one. With several,
+            none is still in a cache from the last time.
     """
     total = torch.zeros(parameters, dtype=accumulator)
-    update = torch.ones(parameters, dtype=torch.float32)
-    torch.add(total, update, alpha=1.0, out=total)
+    updates = [torch.ones(parameters, dtype=torch.float32) for _ in range(vectors)]
+    torch.add(total, updates[0], alpha=1.0, out=total)
     started = time.perf_counter()
-    torch.add(total, update, alpha=1.0, out=total)
+    for update in updates:
+        torch.add(total, update, alpha=1.0, out=total)
+    return (time.perf_counter() - started) / vectors
+
+
+def pinned_copy_seconds(size_bytes: int, device: torch.device) -> float:
+    """Copying so many bytes from pinned memory to a GPU, in pieces of at most 256 MiB."""
+    piece_bytes = min(size_bytes, 256 * 1024**2)
+    pinned = torch.ones(piece_bytes, dtype=torch.uint8, pin_memory=True)
+    there = torch.empty(piece_bytes, dtype=torch.uint8, device=device)
+    there.copy_(pinned)
+    torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    for offset in range(0, size_bytes, piece_bytes):
+        part = min(piece_bytes, size_bytes - offset)
+        there[:part].copy_(pinned[:part], non_blocking=True)
+    torch.cuda.synchronize(device)
     return time.perf_counter() - started
 
 

@@ -55,7 +55,7 @@ def last_line(
     """
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     done = subprocess.run(  # noqa: S603
-        [environment(peer), FOLDER / script, *arguments],
+        [environment(peer), "-E", FOLDER / script, *arguments],  # nothing of ours on its path
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,6 +1,6 @@
 """A participant that returns the model slightly changed: next to nothing but what is measured.
 
-python -m benchmarks.round_participant --port 8000 [--native] [--marks FILE] < TOKEN
+python -m benchmarks.round_participant --port 8000 --place 0 [--native] [--marks FILE] < TOKEN
 
 It waits for its notifications, downloads the model, adds a little to each number and uploads it.
 """
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peer_scripts.layers import step
 from benchmarks.peer_scripts.marks import mark
 
-STEP = np.float32(1e-3)
 WAIT_SECONDS = 60
 SAMPLE_SIZE = 100
 BOUNDARY = "5tarling5tarling5tarling"
@@ -34,13 +34,15 @@ class Participant:
     """One connection, which is all that it needs.
 
     Args:
+        place: Its number among the participants, from 0.
         native: Models as safetensors and nothing around them; else as forms of TorchScript.
     """
 
-    def __init__(self, port: int, token: str, *, native: bool) -> None:
+    def __init__(self, port: int, token: str, *, place: int, native: bool) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         self._authorization = {"Authorization": f"Token {token}"}
         self._native = native
+        self._step = step(place)
 
     def take_part(self, marks: Path | None) -> None:
         """Answer every round until the training has finished; `marks`: say when they begin."""
@@ -62,12 +64,12 @@ class Participant:
         path = f"/api/models/{model}/"
         if self._native:
             content = self._ask("GET", f"{path}?format=safetensors", 200)
-            change_safetensors(content)
+            change_safetensors(content, self._step)
             target = f"{path}updates/{round}/?sample_size={SAMPLE_SIZE}"
             self._ask("PUT", target, 201, [content], SAFETENSORS)
         else:
             content = self._ask("GET", path, 200)
-            change_archive(content)
+            change_archive(content, self._step)
             form = f"multipart/form-data; boundary={BOUNDARY}"
             self._ask("POST", path, 201, update_form(content, round), form)
 
@@ -114,15 +116,15 @@ def update_form(content: bytearray, round: int) -> Parts:
     return [opening.encode(), content, f"\r\n--{BOUNDARY}--\r\n".encode()]
 
 
-def change_safetensors(content: bytearray) -> None:
-    """Add a little to each number of a file whose tensors are all float32, in place."""
+def change_safetensors(content: bytearray, step: np.float32) -> None:
+    """Add `step` to each number of a file whose tensors are all float32, in place."""
     (header_bytes,) = struct.unpack_from("<Q", content)
     numbers = np.frombuffer(content, dtype=np.float32, offset=8 + header_bytes)
-    numbers += STEP
+    numbers += step
 
 
-def change_archive(content: bytearray) -> None:
-    """Add a little to each number of a torch archive whose tensors are all float32, in place."""
+def change_archive(content: bytearray, step: np.float32) -> None:
+    """Add `step` to each number of a torch archive whose tensors are all float32, in place."""
     with zipfile.ZipFile(BytesIO(content)) as archive:
         entries = archive.infolist()
         directory = archive.start_dir
@@ -132,7 +134,7 @@ def change_archive(content: bytearray) -> None:
             start = entry.header_offset + 30 + name_bytes + extra_bytes
             data = memoryview(content)[start : start + entry.file_size]
             numbers = np.frombuffer(data, dtype=np.float32)
-            numbers += STEP
+            numbers += step
             checksum = struct.pack("<I", zlib.crc32(data))
             _replace_checksum(content, entry, directory, start + entry.file_size, checksum)
         directory += 46 + sum(struct.unpack_from("<HHH", content, directory + 28))
@@ -153,12 +155,14 @@ def main() -> None:
     """Take part in one training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--place", type=int, required=True)
     parser.add_argument("--native", action="store_true")
     parser.add_argument("--marks", type=Path)
     options = parser.parse_args()
     token = sys.stdin.readline().strip()
     try:
-        Participant(options.port, token, native=options.native).take_part(options.marks)
+        participant = Participant(options.port, token, place=options.place, native=options.native)
+        participant.take_part(options.marks)
     except (OSError, http.client.HTTPException) as error:
         sys.exit(f"The server does not answer: {error!r}")
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from compute.blobs import BlobError
 from compute.contract import (
     AggregatorSpec,
     CheckModel,
@@ -31,6 +32,8 @@ from compute.contract import (
     RejectionReason,
     UpdateRef,
     UpdateReport,
+    WriteStateDict,
+    WrittenStateDict,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +44,15 @@ logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 CheckOrder = (
-    CheckModel | CheckPreprocessing | CheckUpdate | CheckMoments | MakeMean | MakeDummyModel
+    CheckModel
+    | CheckPreprocessing
+    | CheckUpdate
+    | CheckMoments
+    | MakeMean
+    | MakeDummyModel
+    | WriteStateDict
 )
-CheckReport = ModelReport | UpdateReport | MeanModel | DummyModel | None
+CheckReport = ModelReport | UpdateReport | MeanModel | DummyModel | WrittenStateDict | None
 
 
 class Refusal(Message, frozen=True, kw_only=True):
@@ -162,26 +171,35 @@ class PredictorActor:
         from compute.blobs import open_blob_store
         from compute.predictor import Predictor
 
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if limits is not None and device.type == "cuda":
             limits = CheckLimits(memory_bytes=None, seconds=limits.seconds)
         self._limits = limits
         self._predictor = Predictor(open_blob_store(blob_url), device)
 
-    def predict(self, order: Predict) -> Prediction | Refusal | Failure:
-        """See `Predictor.predict`."""
+    def predict_all(
+        self, orders: list[Predict]
+    ) -> list[Prediction | Refusal | Failure] | Refusal | Failure:
+        """The answer to each order, within one limit for all; see `Predictor.predict_all`."""
         from compute.checks import limited
 
-        def predicted() -> Prediction:
+        def predicted() -> list[Prediction | Refusal | Failure]:
             with limited(self._limits) if self._limits else contextlib.nullcontext():
-                return self._predictor.predict(order)
+                return [_told(answer) for answer in self._predictor.predict_all(orders)]
 
         return _answer(predicted)
 
     def process_id(self) -> int:
         """Of the worker that it lives in."""
         return os.getpid()
+
+
+def _told(answer: Prediction | Rejected | BlobError) -> Prediction | Refusal | Failure:
+    if isinstance(answer, Rejected):
+        return Refusal(reason=answer.reason, detail=answer.detail)
+    if isinstance(answer, BlobError):
+        return Failure(detail=f"{type(answer).__name__}: {answer}")
+    return answer
 
 
 def _answer(work: Callable[[], _Result]) -> _Result | Refusal | Failure:

@@ -7,7 +7,10 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,19 +28,25 @@ from compute.contract import (
     UpdateFigures,
     UpdateRef,
 )
-from compute.formats import load_state_dict, write_like
+from compute.folding import DeviceFold, Weighted, complex_are_finite, fold_measured_
+from compute.formats import load_state_dict, store_like
+from compute.gathering import gather
 from compute.moments import average_moments, write_moments
 from compute.state_dicts import (
     CoordinateSample,
     StateDict,
-    require_compatible,
+    require_finite,
+    require_same_tensors,
     squared_distance,
 )
-from compute.strategies import FoldingStrategy, FoldState, make_strategy
+from compute.strategies import FoldingStrategy, GatheringStrategy, make_strategy
 
 logger = logging.getLogger(__name__)
 
 COSINE_SAMPLE_SIZE = 4096
+# Updates that wait are folded together, up to so many: each then reads the sum and the base from
+# the cache. More gain little, and each maps a file.
+FOLDED_TOGETHER = 4
 
 
 @dataclass
@@ -49,14 +58,73 @@ class _Folded:
     sampled_difference: Tensor
 
 
+class _Work(Protocol):
+    """What is being made of a round's updates."""
+
+    def take_(self, updates: Sequence[tuple[UpdateRef, StateDict]]) -> list[float]:
+        """Add compatible updates in this order; gives their squared distances to the base.
+
+        What is not finite in an update may be found by its distance only, and has spoilt the work.
+        """
+        ...
+
+    def finish(self) -> StateDict:
+        """The new model on the CPU; the work is used up."""
+        ...
+
+
+class _Folding:
+    def __init__(self, strategy: FoldingStrategy, base: StateDict, device: torch.device) -> None:
+        self._strategy = strategy
+        self._base = base
+        self._state = strategy.init(base, device)
+        self._on_device = DeviceFold(base, device) if device.type == "cuda" else None
+
+    def take_(self, updates: Sequence[tuple[UpdateRef, StateDict]]) -> list[float]:
+        weighted = [Weighted(tensors, update.sample_size) for update, tensors in updates]
+        if self._on_device is not None:
+            return self._on_device.fold_measured_(self._strategy, self._state, weighted)
+        return fold_measured_(self._strategy, self._state, self._base, weighted)
+
+    def finish(self) -> StateDict:
+        return self._strategy.finish(self._state, self._base)
+
+
+class _Gathering:
+    """Remembers which updates there are; they are read again, together, at the end."""
+
+    def __init__(
+        self, strategy: GatheringStrategy, base: StateDict, device: torch.device, store: BlobStore
+    ) -> None:
+        self._strategy = strategy
+        self._base = base
+        self._device = device
+        self._store = store
+        self._updates: list[UpdateRef] = []
+
+    def take_(self, updates: Sequence[tuple[UpdateRef, StateDict]]) -> list[float]:
+        self._updates += [update for update, _ in updates]
+        return [squared_distance(tensors, self._base) for _, tensors in updates]
+
+    def finish(self) -> StateDict:
+        with ExitStack() as files:
+            weighted = [
+                Weighted(
+                    load_state_dict(files.enter_context(self._store.local_path(update.digest))),
+                    update.sample_size,
+                )
+                for update in self._updates
+            ]
+            return gather(self._strategy, self._base, weighted, self._device)
+
+
 @dataclass
 class _OpenRound:
     number: int
     base_key: str
     base: StateDict
     sample: CoordinateSample
-    strategy: FoldingStrategy
-    state: FoldState
+    work: _Work
     folded: dict[str, _Folded] = field(default_factory=dict)
     fold_seconds: float = 0.0
 
@@ -70,6 +138,9 @@ class Aggregator:
     accumulation other orders differ by at most 1 ulp in float32, and nearly always not at all. An
     aggregator that was not told of any update ahead (a restarted one) folds them in the order of
     the list.
+
+    A gathering strategy's round is told of its updates likewise and reads them again at its end,
+    all at once and slice by slice.
 
     Figures: a norm is exact. The cosine to the mean is taken over at most 4,096 floating
     coordinates, chosen once per model by a fixed seed (all of them in a smaller model): so an
@@ -98,7 +169,7 @@ class Aggregator:
                 return
             opened = self._open(round, base_key)
             if update.update_id not in opened.folded:
-                self._fold(opened, update)
+                self._fold(opened, [update])
 
     def finish_round(self, order: FinishRound) -> RoundAggregated | RoundFailed:
         """The round's new global model, in the blob store; repeating the order gives it again.
@@ -150,14 +221,14 @@ class Aggregator:
         if any(listed.get(key) != folded.update for key, folded in opened.folded.items()):
             self._round = None
             opened = self._open(order.round, order.base_key)
-        for update in listed.values():
-            if update.update_id not in opened.folded:
-                self._fold(opened, update)
+        waiting = [update for key, update in listed.items() if key not in opened.folded]
+        for first in range(0, len(waiting), FOLDED_TOGETHER):
+            self._fold(opened, waiting[first : first + FOLDED_TOGETHER])
         started = time.perf_counter()
         figures = _update_figures(opened)
         # The sum is used up below; a repeated order folds again.
         self._round = None
-        blob = self._write(order.base_key, opened.strategy.finish(opened.state, opened.base))
+        blob = self._write(order.base_key, opened.work.finish())
         return RoundAggregated(
             training_id=self._spec.training_id,
             round=order.round,
@@ -180,36 +251,51 @@ class Aggregator:
             with self._store.local_path(base_key) as path:
                 base = load_state_dict(path)
             strategy = make_strategy(self._spec.strategy, self._spec.options)
+            work: _Work = (
+                _Folding(strategy, base, self._device)
+                if strategy.kind == "folding"
+                else _Gathering(strategy, base, self._device, self._store)
+            )
             opened = _OpenRound(
                 number=number,
                 base_key=base_key,
                 base=base,
                 sample=CoordinateSample(base, COSINE_SAMPLE_SIZE),
-                strategy=strategy,
-                state=strategy.init(base, self._device),
+                work=work,
             )
             self._round = opened
         return opened
 
-    def _fold(self, opened: _OpenRound, update: UpdateRef) -> None:
+    def _fold(self, opened: _OpenRound, updates: Sequence[UpdateRef]) -> None:
         started = time.perf_counter()
-        with self._store.local_path(update.digest) as path:
-            tensors = load_state_dict(path)
-            require_compatible(tensors, opened.base)
-            norm = math.sqrt(squared_distance(tensors, opened.base))
-            sampled_difference = opened.sample.difference(tensors, opened.base)
+        with ExitStack() as files:
+            loaded = [
+                (
+                    update,
+                    load_state_dict(files.enter_context(self._store.local_path(update.digest))),
+                )
+                for update in updates
+            ]
+            for _, tensors in loaded:
+                require_same_tensors(tensors, opened.base)
+                if not complex_are_finite(tensors):
+                    require_finite(tensors)
+            differences = [opened.sample.difference(tensors, opened.base) for _, tensors in loaded]
             try:
-                opened.strategy.fold_(opened.state, tensors, update.sample_size)
+                squares = opened.work.take_(loaded)
+                if not all(map(math.isfinite, squares)):
+                    for _, tensors in loaded:
+                        require_finite(tensors)
             except BaseException:
                 self._round = None  # perhaps half-way in the sum
                 raise
-        opened.folded[update.update_id] = _Folded(update, norm, sampled_difference)
+        for update, square, difference in zip(updates, squares, differences, strict=True):
+            opened.folded[update.update_id] = _Folded(update, math.sqrt(square), difference)
         opened.fold_seconds += time.perf_counter() - started
 
     def _write(self, base_key: str, state: StateDict) -> BlobRef:
-        with self._store.local_path(base_key) as base_path, self._store.scratch_file() as path:
-            write_like(base_path, state, path)
-            return self._store.put_file(path, consume=True)
+        with self._store.local_path(base_key) as base_path:
+            return store_like(self._store, base_path, state)
 
 
 def _update_figures(opened: _OpenRound) -> dict[str, UpdateFigures]:

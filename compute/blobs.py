@@ -128,6 +128,13 @@ class BlobStore(Protocol):
         """A writer to an upload that has no address yet."""
         ...
 
+    def flush(self, staged: Staged) -> None:
+        """Bring an upload to the disk ahead of `promote`, which then has less to wait for.
+
+        Nothing happens where there is no such upload any more. Raises `BlobStoreFull` or
+        `BlobStoreUnavailable`: it is damaged, and MUST NOT be promoted.
+        """
+
     def promote(self, staged: Staged) -> BlobRef:
         """The durable blob; a repeat, or one that is there already, is the same blob again.
 
@@ -267,13 +274,17 @@ class LocalBlobStore:
     def stage(self) -> "_LocalWriter":
         return _LocalWriter(self._staged / uuid.uuid4().hex)
 
+    def flush(self, staged: Staged) -> None:
+        with _translated(), contextlib.suppress(FileNotFoundError):
+            _fsync_file(self._path(staged.key))
+
     def promote(self, staged: Staged) -> BlobRef:
         source = self._path(staged.key)
         target = self._path(staged.digest)
         with _translated():
             try:
-                os.utime(source)  # it counts as put now, however long it was on its way
                 _fsync_file(source)
+                os.utime(source)  # it counts as put now, however long it was on its way
             except FileNotFoundError:
                 if not target.exists():
                     raise
@@ -446,6 +457,9 @@ class S3BlobStore:
 
     def stage(self) -> "_S3Writer":
         return _S3Writer(self._store, STAGED_PREFIX + uuid.uuid4().hex)
+
+    def flush(self, staged: Staged) -> None:
+        """What was uploaded is durable already."""
 
     def promote(self, staged: Staged) -> BlobRef:
         source, target = _s3_path(staged.key), _s3_path(staged.digest)

@@ -6,8 +6,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from compute.actors import CheckLimits, CheckOrder, CheckReport
-from compute.blobs import BlobStore
+from compute.blobs import BlobStore, is_digest
 from compute.contract import (
     CheckModel,
     CheckMoments,
@@ -18,12 +20,18 @@ from compute.contract import (
     Rejected,
     RejectionReason,
     UpdateReport,
+    WriteStateDict,
 )
 from compute.dummy_model import make_dummy_model
 from compute.formats import inspect_model, inspect_preprocessing, load_state_dict, load_update
 from compute.mean_model import make_mean
 from compute.moments import check_moments
-from compute.state_dicts import require_compatible
+from compute.state_dict_files import write_state_dict
+from compute.state_dicts import StateDict, require_compatible
+
+MAX_SHAPES = 64
+
+_shapes: dict[str, StateDict] = {}
 
 
 def check(store: BlobStore, order: CheckOrder) -> CheckReport:
@@ -37,6 +45,8 @@ def check(store: BlobStore, order: CheckOrder) -> CheckReport:
         return make_mean(store, order)
     if isinstance(order, MakeDummyModel):
         return make_dummy_model(store)
+    if isinstance(order, WriteStateDict):
+        return write_state_dict(store, order)
     if isinstance(order, CheckMoments):
         check_moments(store, order)
         return None
@@ -49,9 +59,28 @@ def check(store: BlobStore, order: CheckOrder) -> CheckReport:
                 return None
             case CheckUpdate():
                 container, update = load_update(path)
-                with store.local_path(order.base_key) as base_path:
-                    require_compatible(update, load_state_dict(base_path))
+                require_compatible(update, _shape_of(store, order.base_key))
                 return UpdateReport(format=container, num_tensors=len(update))
+
+
+def _shape_of(store: BlobStore, base_key: str) -> StateDict:
+    """The base's tensors without their values.
+
+    Every update of a round is held against the same base, and a digest always stands for the same
+    bytes: a worker reads it once.
+    """
+    shape = _shapes.pop(base_key, None)
+    if shape is None:
+        with store.local_path(base_key) as path:
+            shape = {
+                name: torch.empty_like(tensor, device="meta")
+                for name, tensor in load_state_dict(path).items()
+            }
+    if is_digest(base_key):
+        while len(_shapes) >= MAX_SHAPES:
+            del _shapes[next(iter(_shapes))]
+        _shapes[base_key] = shape  # used most recently last
+    return shape
 
 
 @contextlib.contextmanager

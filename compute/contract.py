@@ -104,6 +104,31 @@ class UpdateReport(Message, frozen=True, kw_only=True):
     num_tensors: int
 
 
+class TensorEncoding(StrEnum):
+    """How tensors are written in fewer bits; see `compute.encodings`."""
+
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+class WriteStateDict(Message, frozen=True, kw_only=True):
+    """Order: write a model's or an update's tensors as a safetensors file, without the module.
+
+    Attributes:
+        encoding: None: as they are.
+    """
+
+    key: str
+    encoding: TensorEncoding | None = None
+
+
+class WrittenStateDict(Message, frozen=True, kw_only=True):
+    """The file, which is the same for the same order."""
+
+    digest: str
+    size_bytes: int
+
+
 class UpdateRef(Message, frozen=True, kw_only=True):
     """An accepted update, by address.
 

@@ -21,8 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from compute.allowed_classes import FUNCTIONS, module_classes, register_allowed_classes
-from compute.blobs import require_room
+from compute.archive_layouts import (
+    Skeleton,
+    known_template,
+    learn_layout,
+    learn_template,
+    map_known,
+    read_skeleton,
+)
+from compute.blobs import BlobRef, BlobStore, require_room
 from compute.contract import ModelFormat, ModelReport, Rejected, RejectionReason
+from compute.encodings import decoded
 from compute.exported_programs import load_exported_program, write_exported_program
 from compute.model_statistics import layer_statistics
 from compute.state_dicts import StateDict, require_finite
@@ -149,6 +158,19 @@ def load_update(path: Path) -> tuple[ModelFormat, StateDict]:
     Raises:
         Rejected: the file holds no tensors by name.
     """
+    skeleton = _skeleton(path)
+    if skeleton is None:
+        return _load_update(path)
+    mapped = map_known(path, skeleton)
+    if mapped is not None:
+        return mapped
+    found = _load_update(path)
+    learn_layout(path, skeleton, *found)
+    # TorchScript was copied into memory, which ends here.
+    return map_known(path, skeleton) or found
+
+
+def _load_update(path: Path) -> tuple[ModelFormat, StateDict]:
     loaded = _load(path)
     if isinstance(loaded, nn.Module):
         return _format_of(loaded), _module_state(loaded)
@@ -178,6 +200,39 @@ def load_tensor(path: Path) -> Tensor:
 def write_tensor(tensor: Tensor, out_path: Path) -> None:
     """Write a file that `load_tensor` reads; the same tensor gives the same bytes."""
     _torch_save(tensor, out_path)
+
+
+def store_like(store: BlobStore, base_path: Path, state: StateDict) -> BlobRef:
+    """Put `base_path`'s model with other weights into the store: the bytes that `write_like` gives.
+
+    From the second time that a model of the same making is written, the bytes go to the store as
+    they are made, hashed on the way; the first time torch writes a file, which is learned from.
+
+    Args:
+        state: All of the base's tensors, by name, on the CPU; not modified.
+
+    Raises:
+        Rejected: the base is not a model, or the tensors are not its own.
+        BlobError: the store is full or fails.
+    """
+    base = _skeleton(base_path)
+    template = known_template(base) if base else None
+    if template is not None and _fits(state, load_state_dict(base_path)):
+        return store.put(template.chunks(state))
+    with store.scratch_file() as path:
+        write_like(base_path, state, path)
+        if base is not None:
+            load_state_dict(path)  # learns where its tensors are
+            learn_template(base, path, state)
+        return store.put_file(path, consume=True)
+
+
+def _fits(state: StateDict, base: StateDict) -> bool:
+    """Whether these are the tensors of that model, by name, shape and dtype."""
+    return state.keys() == base.keys() and all(
+        (state[name].shape, state[name].dtype) == (tensor.shape, tensor.dtype)
+        for name, tensor in base.items()
+    )
 
 
 def write_like(base_path: Path, state: StateDict, out_path: Path) -> None:
@@ -259,6 +314,19 @@ def _load(path: Path) -> object:
                 return _load_pickled(path)
             case _Container.EXPORTED_PROGRAM:
                 return _load_exported(path)
+
+
+def _skeleton(path: Path) -> Skeleton | None:
+    """Of a zip archive that torch wrote; None: it is something else.
+
+    Raises:
+        Rejected: it is a zip archive with an absurd directory.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return None
+    _require_small_directory(path)
+    return read_skeleton(path)
 
 
 def _container(path: Path) -> _Container:
@@ -364,8 +432,9 @@ def _load_safetensors(path: Path) -> StateDict:
         names = list(file.keys())
         _require_few_tensors(len(names))
         state = {name: file.get_tensor(name) for name in names}
+        metadata = file.metadata() or {}
     _require_plain_tensors(state, path)
-    return state
+    return decoded(state, metadata)
 
 
 def _load_pickled(path: Path) -> object:

@@ -20,6 +20,8 @@ from compute.contract import (
     Prediction,
     UpdateRef,
     UpdateReport,
+    WriteStateDict,
+    WrittenStateDict,
 )
 
 
@@ -77,6 +79,10 @@ class ComputeGateway(Protocol):
 
     async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
         """The network of the demo data. Raises `ComputeUnavailable`."""
+        ...
+
+    async def write_state_dict(self, order: WriteStateDict) -> WrittenStateDict:
+        """A model's tensors as safetensors. Raises `Rejected` or `ComputeUnavailable`."""
         ...
 
     async def predict(self, order: Predict) -> Prediction:

@@ -26,6 +26,8 @@ from compute.contract import (
     Prediction,
     UpdateRef,
     UpdateReport,
+    WriteStateDict,
+    WrittenStateDict,
 )
 from compute.gateway import ComputeUnavailable
 from compute.gateway_outcomes import expected, unpacked
@@ -91,11 +93,15 @@ class InProcessGateway:
     async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
         return expected(DummyModel, await self._check(order))
 
+    async def write_state_dict(self, order: WriteStateDict) -> WrittenStateDict:
+        return expected(WrittenStateDict, await self._check(order))
+
     async def predict(self, order: Predict) -> Prediction:
         self._require_started()
         if self._predictor is None:
             self._predictor = PredictorActor(self._blob_url)
-        return unpacked(await asyncio.to_thread(self._predictor.predict, order))
+        (answer,) = unpacked(await asyncio.to_thread(self._predictor.predict_all, [order]))
+        return unpacked(answer)
 
     async def _check(self, order: CheckOrder) -> CheckReport:
         self._require_started()

@@ -6,7 +6,7 @@ from compute.blobs import BlobStore
 from compute.contract import AggregationOptions, MakeMean, MeanModel, Rejected, RejectionReason
 from compute.formats import inspect_model, load_state_dict, write_like
 from compute.state_dicts import require_compatible
-from compute.strategies import make_strategy
+from compute.strategies.fedavg import FedAvg
 
 
 def make_mean(store: BlobStore, order: MakeMean) -> MeanModel:
@@ -19,7 +19,7 @@ def make_mean(store: BlobStore, order: MakeMean) -> MeanModel:
     if not order.keys:
         raise Rejected(RejectionReason.BAD_INPUT, "A mean model needs at least one member.")
     # The mean is FedAvg's with equal weights, with its care for integers and rounding.
-    strategy = make_strategy("FedAvg", AggregationOptions())
+    strategy = FedAvg(AggregationOptions())
     with store.local_path(order.keys[0]) as base_path, store.scratch_file() as mean_path:
         base = load_state_dict(base_path)
         state = strategy.init(base, torch.device("cpu"))

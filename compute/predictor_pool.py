@@ -24,10 +24,12 @@ class Seat(Generic[_Worker]):
 
     Attributes:
         broken: Set by its user: it is ended instead of being used again.
+        doubtful: Others died: it is looked at before it is used again.
     """
 
     worker: _Worker
     broken: bool = False
+    doubtful: bool = False
     served: set[Hashable] = field(default_factory=set)
 
 
@@ -37,12 +39,17 @@ class _Turns:
     asking: int = 0
 
 
+async def _believed(_: object) -> bool:
+    return True
+
+
 class PredictorPool(Generic[_Worker]):
     """Makes predictors when all are busy, up to `limit`; used from one event loop.
 
     Args:
         make: Gives a predictor that is ready to work.
         end: Ends one, whatever it is doing.
+        is_alive: Whether an idle one still answers; asked after another one died.
     """
 
     def __init__(
@@ -50,14 +57,16 @@ class PredictorPool(Generic[_Worker]):
         limit: int,
         make: Callable[[], Awaitable[_Worker]],
         end: Callable[[_Worker], Awaitable[None]],
+        is_alive: Callable[[_Worker], Awaitable[bool]] = _believed,
     ) -> None:
-        self._limit = limit
         self._make = make
         self._end = end
+        self._is_alive = is_alive
         self._idle: list[Seat[_Worker]] = []  # used least recently first
-        self._seats = 0  # idle, busy and in the making
-        self._freed = asyncio.Condition()
+        # One for each predictor that is busy or in the making, first come, first served.
+        self._permits = asyncio.Semaphore(limit)
         self._turns: dict[Hashable, _Turns] = {}
+        self._warming: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
     async def seat(self, key: Hashable, wait_seconds: float) -> AsyncIterator[Seat[_Worker]]:
@@ -69,12 +78,49 @@ class PredictorPool(Generic[_Worker]):
         """
         deadline = asyncio.get_running_loop().time() + wait_seconds
         async with self._turn(key, deadline):
-            seat = await self._taken(key, deadline)
+            await _before(deadline, self._permits.acquire())
             try:
-                yield seat
+                seat = await self._idle_one(key) or Seat(await self._make())
+                try:
+                    yield seat
+                finally:
+                    seat.served.add(key)
+                    await asyncio.shield(self._give_back(seat))
             finally:
-                seat.served.add(key)
-                await asyncio.shield(self._give_back(seat))
+                self._permits.release()
+
+    async def warm(self) -> None:
+        """Make a predictor for whoever asks next, unless one is idle or there may be no more.
+
+        Raises what `make` raises; who waits for it then makes one.
+        """
+        if self._warming is None and not self._idle and not self._permits.locked():
+            self._warming = asyncio.create_task(self._warm())
+            try:
+                await asyncio.shield(self._warming)
+            finally:
+                self._warming = None
+
+    def doubt_idle(self) -> None:
+        """Have the idle predictors looked at before they are used again."""
+        for seat in self._idle:
+            seat.doubtful = True
+
+    async def _warm(self) -> None:
+        async with self._permits:
+            self._idle.append(Seat(await self._make()))
+
+    async def _idle_one(self, key: Hashable) -> Seat[_Worker] | None:
+        if not self._idle and self._warming is not None:
+            await asyncio.wait([self._warming])
+        while self._idle:
+            seat = next((idle for idle in self._idle if key in idle.served), self._idle[0])
+            self._idle.remove(seat)
+            if not seat.doubtful or await self._is_alive(seat.worker):
+                seat.doubtful = False
+                return seat
+            await self._end(seat.worker)
+        return None
 
     @contextlib.asynccontextmanager
     async def _turn(self, key: Hashable, deadline: float) -> AsyncIterator[None]:
@@ -91,38 +137,11 @@ class PredictorPool(Generic[_Worker]):
             if not turns.asking:
                 del self._turns[key]
 
-    async def _taken(self, key: Hashable, deadline: float) -> Seat[_Worker]:
-        async with self._freed:
-            await _before(deadline, self._freed.wait_for(self._has_room))
-            if self._idle:
-                seat = next((idle for idle in self._idle if key in idle.served), self._idle[0])
-                self._idle.remove(seat)
-                return seat
-            self._seats += 1
-        try:
-            return Seat(await self._make())
-        except BaseException:
-            await asyncio.shield(self._vacate())
-            raise
-
-    def _has_room(self) -> bool:
-        return bool(self._idle) or self._seats < self._limit
-
     async def _give_back(self, seat: Seat[_Worker]) -> None:
         if seat.broken:
-            try:
-                await self._end(seat.worker)
-            finally:
-                await self._vacate()
-            return
-        async with self._freed:
+            await self._end(seat.worker)
+        else:
             self._idle.append(seat)
-            self._freed.notify()
-
-    async def _vacate(self) -> None:
-        async with self._freed:
-            self._seats -= 1
-            self._freed.notify()
 
 
 async def _before(deadline: float, awaitable: Awaitable[object]) -> None:

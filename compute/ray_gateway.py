@@ -7,6 +7,7 @@ connects (or starts its own) anew.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -51,10 +52,13 @@ from compute.contract import (
     RejectionReason,
     UpdateRef,
     UpdateReport,
+    WriteStateDict,
+    WrittenStateDict,
 )
 from compute.gateway import ComputeUnavailable
 from compute.gateway_outcomes import expected, unpacked
-from compute.predictor_pool import PoolBusy, PredictorPool, Seat
+from compute.prediction_queues import PAUSE_AFTER_CRASH_SECONDS, PredictionQueues, PredictorDied
+from compute.predictor_pool import PredictorPool
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +66,10 @@ WATCH_SECONDS = 1.0
 # A head that does not answer for so many probes in a row is gone (our own: one is enough).
 PROBES_UNTIL_LOST = 5
 CHECK_ATTEMPTS = 3
-# Ray may hand work to workers that were killed a moment ago; after this it knows better.
-PAUSE_AFTER_CRASH_SECONDS = 0.5
+# A process may be killed from outside while it comes up.
+PREDICTOR_ATTEMPTS = 3
 # Aggregators kept for the next training, so that it need not wait for torch to load.
 SPARE_AGGREGATORS = 1
-PREDICT_ATTEMPTS = 2
-# How long a prediction waits for its turn: a few time limits, and processes that come up.
-PREDICT_PATIENCE_SECONDS = 150.0
 # The kernel ends a predictor at its time limit; should that fail, it is killed so much later.
 KILL_AFTER_SECONDS = 5.0
 # A worker process comes up and loads torch before a check's time begins to run.
@@ -104,7 +105,9 @@ class _PredictorHandle(Protocol):
     """What Ray makes of `PredictorActor`; its own handles are not typed."""
 
     @property
-    def predict(self) -> _RemoteMethod[Prediction | Refusal | Failure]: ...
+    def predict_all(
+        self,
+    ) -> _RemoteMethod[list[Prediction | Refusal | Failure] | Refusal | Failure]: ...
 
     @property
     def process_id(self) -> _RemoteMethod[int]: ...
@@ -141,7 +144,9 @@ class _Session:
     aggregators: dict[str, _Aggregator] = field(default_factory=dict)
     spare_aggregators: list[_Aggregator] = field(default_factory=list)
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
-    predictors: PredictorPool[_PredictorHandle] | None = None
+    predictions: PredictionQueues[_PredictorHandle] | None = None
+    # Processes that load torch because somebody will want them soon.
+    coming_up: "list[ray.ObjectRef[CheckReport | Refusal | Failure]]" = field(default_factory=list)
 
     def require_present(self) -> None:
         """Raise `ComputeUnavailable` once it is lost.
@@ -173,7 +178,7 @@ class RayGateway:
         # The kernel ends an embedded Ray with the thread that started it, so that thread stays.
         self._lifetime = ThreadPoolExecutor(1, thread_name_prefix="ray-lifetime")
         self._calls = ThreadPoolExecutor(4, thread_name_prefix="ray-call")
-        self._predictions: set[asyncio.Task[Prediction]] = set()
+        self._warming: set[asyncio.Task[None]] = set()
         self._in_threads: set[object] = set()
 
     async def start(self) -> None:
@@ -276,49 +281,59 @@ class RayGateway:
     async def make_dummy_model(self, order: MakeDummyModel) -> DummyModel:
         return expected(DummyModel, await self._check(order))
 
+    async def write_state_dict(self, order: WriteStateDict) -> WrittenStateDict:
+        return expected(WrittenStateDict, await self._check(order))
+
     async def predict(self, order: Predict) -> Prediction:
         session = self._required_session()
-        # Goes on when the caller is cancelled: a predictor is given back only when it is done.
-        task = asyncio.create_task(self._predict(session, order))
-        self._predictions.add(task)
-        task.add_done_callback(self._predictions.discard)
-        # Its outcome is looked at even when the caller went away.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(task)
+        return await self._prediction_queues(session).predict(order)
 
-    async def _predict(self, session: _Session, order: Predict) -> Prediction:
-        model = (*order.model_keys, order.preprocessing_key)
-        try:
-            for _ in range(PREDICT_ATTEMPTS):
-                async with self._predictor_pool(session).seat(
-                    model, PREDICT_PATIENCE_SECONDS
-                ) as seat:
-                    try:
-                        return await self._predict_once(session, seat, order)
-                    except RayActorError:
-                        # Perhaps not the model's fault: processes are also ended from outside.
-                        logger.warning("The predictor that predicted with %s died", model)
-        except PoolBusy as error:
-            raise ComputeUnavailable(str(error)) from error
-        raise Rejected(
-            RejectionReason.TOO_LARGE,
-            "Predicting with this model ended its process, repeatedly; it may take more memory "
-            "than there is.",
-        )
+    def _prediction_queues(self, session: _Session) -> PredictionQueues[_PredictorHandle]:
+        if session.predictions is None:
+            pool = PredictorPool(
+                self._config.predictors,
+                lambda: self._ready_predictor(session),
+                lambda predictor: self._end_predictor(session, predictor),
+                lambda predictor: self._answers(session, predictor),
+            )
+            session.predictions = PredictionQueues(
+                pool,
+                lambda predictor, orders: self._predict_all(session, predictor, orders),
+                lambda: self._warm_predictors(session, pool),
+            )
+        return session.predictions
 
-    async def _predict_once(
-        self, session: _Session, seat: Seat[_PredictorHandle], order: Predict
-    ) -> Prediction:
+    def _warm_predictors(self, session: _Session, pool: PredictorPool[_PredictorHandle]) -> None:
+        """Have a predictor come up before somebody asks for one."""
+
+        async def warm() -> None:
+            try:
+                # Whoever uploads something waits for these; predictions come later.
+                for reference in session.coming_up:
+                    session.require_present()
+                    with contextlib.suppress(RayError):  # it comes up when it is wanted
+                        await self._result(session, reference)
+                await pool.warm()
+            except (ComputeUnavailable, RayError) as error:
+                logger.warning("No predictor is kept ready: %s", _first_line(error))
+
+        task = asyncio.create_task(warm())
+        self._warming.add(task)
+        task.add_done_callback(self._warming.discard)
+
+    async def _predict_all(
+        self, session: _Session, predictor: _PredictorHandle, orders: list[Predict]
+    ) -> list[Prediction | Refusal | Failure]:
+        session.require_present()
         seconds = self._config.predict_timeout_seconds
         started = time.monotonic()
-        seat.broken = True
         try:
             outcome = await self._result(
-                session, seat.worker.predict.remote(order), seconds + KILL_AFTER_SECONDS
+                session, predictor.predict_all.remote(orders), seconds + KILL_AFTER_SECONDS
             )
         except (TimeoutError, RayActorError) as error:
             if time.monotonic() - started < seconds:
-                raise
+                raise PredictorDied(_first_line(error)) from error
             raise Rejected(
                 RejectionReason.TIMED_OUT,
                 f"The model takes longer than {seconds:g} seconds to answer.",
@@ -328,28 +343,34 @@ class RayGateway:
                 RejectionReason.TOO_LARGE,
                 "Predicting with this model takes more memory than there is.",
             ) from error
-        # A process that ran into its memory limit does not serve others.
-        seat.broken = isinstance(outcome, Refusal) and outcome.reason is RejectionReason.TOO_LARGE
         return unpacked(outcome)
 
-    def _predictor_pool(self, session: _Session) -> PredictorPool[_PredictorHandle]:
-        if session.predictors is None:
-            session.predictors = PredictorPool(
-                self._config.predictors,
-                lambda: self._ready_predictor(session),
-                lambda predictor: self._end_predictor(session, predictor),
-            )
-        return session.predictors
+    async def _answers(self, session: _Session, predictor: _PredictorHandle) -> bool:
+        session.require_present()
+        try:
+            await self._result(session, predictor.process_id.remote(), KILL_AFTER_SECONDS)
+        except (TimeoutError, RayActorError):
+            return False
+        return True
 
     async def _ready_predictor(self, session: _Session) -> _PredictorHandle:
-        predictor = await self._call(session, lambda: self._make_predictor(session))
-        try:
-            await self._result(session, predictor.process_id.remote(), WORKER_START_SECONDS)
-        except (TimeoutError, RayActorError) as error:
-            await self._end_predictor(session, predictor)
-            message = f"No predictor could be had: {_first_line(error)}"
-            raise ComputeUnavailable(message) from error
-        return predictor
+        for attempt in range(PREDICTOR_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(PAUSE_AFTER_CRASH_SECONDS)
+            predictor = await self._call(session, lambda: self._make_predictor(session))
+            session.require_present()
+            try:
+                await self._result(session, predictor.process_id.remote(), WORKER_START_SECONDS)
+            except RayActorError as error:
+                logger.warning("A predictor died while it came up: %s", _first_line(error))
+                await self._end_predictor(session, predictor)
+            except TimeoutError:
+                await self._end_predictor(session, predictor)
+                break
+            else:
+                return predictor
+        message = "No predictor could be had."
+        raise ComputeUnavailable(message)
 
     async def _end_predictor(self, session: _Session, predictor: _PredictorHandle) -> None:
         handle = cast("ActorHandle[PredictorActor]", predictor)
@@ -365,6 +386,7 @@ class RayGateway:
             .options(
                 num_cpus=0,
                 num_gpus=self._config.gpus_per_predictor if session.gpus else 0,
+                enable_task_events=False,  # nobody looks at them, and each call would pay
             )
             .remote(self._config.blob_url, limits)
         )
@@ -530,10 +552,12 @@ class RayGateway:
                 logger.error("Ray's head died while Ray was started")
                 self._on_stuck()
         try:
-            self._session = await opening
+            session = await opening
         except (RayError, OSError, RuntimeError, ValueError) as error:
             self._detail = f"no cluster: {_first_line(error)}"
             raise ComputeUnavailable(self._detail) from error
+        self._session = session
+        self._prediction_queues(session).warm()
 
     def _open_session(self) -> _Session:
         cluster.start(self._config)
@@ -542,7 +566,7 @@ class RayGateway:
         check = ray.remote(num_cpus=1, max_retries=0)(run_check)
         # Workers come up with torch loaded before the first upload waits for it; and the head keeps
         # the task from now on.
-        check.options(name="warm_up").remote(self._config.blob_url, None, None)
+        warm_up = check.options(name="warm_up").remote(self._config.blob_url, None, None)
         gpus = resources.get("GPU", 0.0)
         return _Session(
             cpus=cpus,
@@ -551,6 +575,7 @@ class RayGateway:
             spare_aggregators=[self._make_aggregator(gpus) for _ in range(SPARE_AGGREGATORS)],
             dashboard_url=cluster.dashboard_url(),
             check_slots=asyncio.Semaphore(max(1, int(cpus))),
+            coming_up=[warm_up],
         )
 
     async def _watch(self) -> None:

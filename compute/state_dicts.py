@@ -15,6 +15,8 @@ from compute.contract import Rejected, RejectionReason
 StateDict = dict[str, Tensor]
 
 SLICE_ELEMENTS = 2**20
+# torch gives no thread less of an operation; five float64 slices of this size fit in 2 MiB.
+ELEMENTS_PER_THREAD = 2**15
 
 
 def require_compatible(update: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
@@ -25,6 +27,12 @@ def require_compatible(update: Mapping[str, Tensor], base: Mapping[str, Tensor])
             another shape or dtype, or that the base does not have; NOT_FINITE the first with a NaN
             or an infinity.
     """
+    require_same_tensors(update, base)
+    require_finite(update)
+
+
+def require_same_tensors(update: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
+    """Raises `Rejected` as `require_compatible`, but for what is not finite: reads no numbers."""
     for name, expected in base.items():
         got = update.get(name)
         if got is None:
@@ -40,7 +48,6 @@ def require_compatible(update: Mapping[str, Tensor], base: Mapping[str, Tensor])
     for name in update:
         if name not in base:
             raise _incompatible(f"Tensor {name} is not in the model.")
-    require_finite(update)
 
 
 def require_finite(state: Mapping[str, Tensor]) -> None:
@@ -63,10 +70,15 @@ def is_finite(tensor: Tensor) -> bool:
     )
 
 
-def slices(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensor's scalars as flat views of at most `SLICE_ELEMENTS`, in order, none empty."""
+def slices(tensor: Tensor, elements: int = SLICE_ELEMENTS) -> Iterator[Tensor]:
+    """The tensor's scalars as flat views of at most `elements`, in order, none empty."""
     if tensor.numel():
-        yield from tensor.reshape(-1).split(SLICE_ELEMENTS)
+        yield from tensor.reshape(-1).split(elements)
+
+
+def cached_elements() -> int:
+    """So many that what several operations in a row make of them stays in the cores' caches."""
+    return ELEMENTS_PER_THREAD * torch.get_num_threads()
 
 
 def squared_distance(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
@@ -75,12 +87,25 @@ def squared_distance(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) ->
     Args:
         left: Tensors by name; names, shapes and dtypes as in `right`.
     """
-    return math.fsum(
-        float((ours.double() - theirs.double()).square_().sum())
-        for name, tensor in left.items()
-        if tensor.is_floating_point()
-        for ours, theirs in zip(slices(tensor), slices(right[name]), strict=True)
-    )
+    elements = cached_elements()
+    wide = torch.empty(2, elements, dtype=torch.float64)
+    squares: list[float] = []
+    for name, tensor in left.items():
+        if tensor.is_floating_point():
+            for ours, theirs in zip(
+                slices(tensor, elements), slices(right[name], elements), strict=True
+            ):
+                difference = (
+                    wide[0, : len(ours)].copy_(ours).sub_(wide[1, : len(ours)].copy_(theirs))
+                )
+                squares.append(float(torch.dot(difference, difference)))
+    return total_of(squares)
+
+
+def total_of(squares: list[float]) -> float:
+    """Their sum, exactly rounded; not finite when one of them is not, or it is too large."""
+    total = sum(squares)
+    return math.fsum(squares) if math.isfinite(total) else total
 
 
 class CoordinateSample:
@@ -94,11 +119,12 @@ class CoordinateSample:
             name: tensor.numel() for name, tensor in base.items() if tensor.is_floating_point()
         }
         total = sum(lengths.values())
-        chosen = torch.arange(total)
         if total > size:
             generator = torch.Generator().manual_seed(seed)
             # With replacement: a permutation would need memory for every coordinate.
             chosen = torch.randint(total, (size,), generator=generator).unique()
+        else:
+            chosen = torch.arange(total)
         self._indices: dict[str, Tensor] = {}
         start = 0
         for name, length in lengths.items():

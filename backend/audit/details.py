@@ -82,6 +82,12 @@ class MomentsAggregated(msgspec.Struct, frozen=True):
     second_digest: str
 
 
+class GivenUp(msgspec.Struct, frozen=True):
+    """Of `training_failed` and `training_aborted`."""
+
+    reason: str
+
+
 class UpdateDeleted(msgspec.Struct, frozen=True):
     """Of `update_deleted`."""
 

@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
     SAME_TENSORS: computed again, every tensor has the same bits; another torch wrote other bytes
     around them. UNDECIDED: so it may be, but the version is not kept to compare with. HANDED_ON,
-    OPEN: of rounds without an aggregation, whose updates were checked.
+    GIVEN_UP, OPEN: of rounds without an aggregation, whose updates were checked.
     """
 
     VERIFIED = "verified"
@@ -36,6 +36,7 @@ class Outcome(StrEnum):
     SAME_TENSORS = "same_tensors"
     UNDECIDED = "undecided"
     HANDED_ON = "handed_on"
+    GIVEN_UP = "given_up"
     OPEN = "open"
 
 

@@ -15,6 +15,7 @@ from backend.audit.details import (
     AveragedMoments,
     Created,
     FoldedUpdate,
+    GivenUp,
     MomentsAccepted,
     MomentsAggregated,
     RoundAggregated,
@@ -58,6 +59,7 @@ class LoggedRound:
     Attributes:
         aggregated: Id of its `round_aggregated` event.
         averaged: Id of its `moments_aggregated` event.
+        given_up: Why the training ended in it.
     """
 
     index: int
@@ -65,6 +67,7 @@ class LoggedRound:
     aggregated: int | None = None
     averaged: int | None = None
     handed_on: bool = False
+    given_up: str | None = None
 
 
 @dataclass
@@ -192,6 +195,8 @@ class LogCheck:
                 logged = self._round(event)
                 logged.handed_on = True
                 self._versions[logged.index + 1] = (logged.base_digest, None)
+            case AuditKind.TRAINING_FAILED | AuditKind.TRAINING_ABORTED:
+                self._round(event).given_up = _details(event, GivenUp).reason
             case AuditKind.ROUND_AGGREGATED:
                 self._take_aggregation(event, _details(event, RoundAggregated))
             case AuditKind.MOMENTS_AGGREGATED:

@@ -91,13 +91,7 @@ class RoundCheck:
         if logged.aggregated is not None:
             await self._compute_again(index, await self._aggregation(index, logged.aggregated))
         else:
-            handed_on = logged.handed_on
-            self._findings.of_round(
-                Check.ROUND,
-                index,
-                Outcome.HANDED_ON if handed_on else Outcome.OPEN,
-                "models were handed on, nothing was summed." if handed_on else "no sum was made.",
-            )
+            self._findings.of_round(Check.ROUND, index, *_without_sum(logged))
         if logged.averaged is not None:
             await self._compute_again(index, await self._averages(index, logged.averaged))
 
@@ -270,6 +264,14 @@ def judge(wanted: list[str], answer: Recomputed, *, device: str, torch: str) -> 
         f"computed again, its SHA-256 is {', '.join(answer.digests)} and not {', '.join(wanted)}; "
         f"what it was is not kept to compare with.{elsewhere}"
     )
+
+
+def _without_sum(logged: LoggedRound) -> tuple[Outcome, str]:
+    if logged.handed_on:
+        return Outcome.HANDED_ON, "models were handed on, nothing was summed."
+    if logged.given_up is not None:
+        return Outcome.GIVEN_UP, f"no sum was made: {logged.given_up}"
+    return Outcome.OPEN, "no sum was made."
 
 
 async def _details(event_id: int) -> str:

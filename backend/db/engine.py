@@ -48,6 +48,7 @@ class Database:
         if isinstance(self.engine, ResilientPostgreSQL):
             await self.engine.open()
         else:
+            self.engine.connections.open()
             # Readers go on while somebody writes; the mode stays with the file.
             await User.raw("PRAGMA journal_mode = WAL")
 
@@ -55,6 +56,8 @@ class Database:
         """Close the shared connections."""
         if isinstance(self.engine, ResilientPostgreSQL):
             await self.engine.close()
+        else:
+            await self.engine.connections.close()
 
     async def check(self) -> None:
         """Raises `DatabaseUnavailable` when the database does not answer."""

@@ -1,15 +1,20 @@
-"""Piccolo's SQLite engine, durable, and closing its connections whatever fails."""
+"""Piccolo's SQLite engine, durable, on connections that are kept.
+
+Piccolo opens a connection, and with it a thread, for every query, and closing the last one makes
+SQLite write its log back: some milliseconds each, of which a decision about a round has twenty.
+"""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
-import aiosqlite
-from piccolo.engine.sqlite import SQLiteEngine, SQLiteTransaction, TransactionType, dict_factory
+from piccolo.engine.sqlite import SQLiteEngine, SQLiteTransaction, TransactionType
 from piccolo.querystring import QueryString
 
+from backend.db.sqlite_connections import Row, SQLiteConnection, SQLiteConnections
 from backend.errors import DatabaseFull, DatabaseUnavailable, OutcomeUnknown
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -30,10 +35,7 @@ _PASSING = frozenset(
 
 
 class _DurableConnection(sqlite3.Connection):
-    """A connection whose COMMIT returns when the disk has what was written.
-
-    Piccolo opens one for nearly every query; set here, it costs no turn of the event loop.
-    """
+    """A connection whose COMMIT returns when the disk has what was written."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]
@@ -46,23 +48,31 @@ class DurableSQLite(SQLiteEngine):
     """An engine whose queries raise `DatabaseUnavailable` when the database cannot do them now."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path=str(path), timeout=BUSY_TIMEOUT_SECONDS, factory=_DurableConnection)
+        super().__init__(
+            path=str(path),
+            timeout=BUSY_TIMEOUT_SECONDS,
+            factory=_DurableConnection,
+            # One thread at a time uses it, not always the same.
+            check_same_thread=False,
+        )
+        self.connections = SQLiteConnections(lambda: sqlite3.connect(**self.connection_kwargs))
 
-    async def get_connection(self) -> aiosqlite.Connection:
-        """A new connection."""
-        connection = await aiosqlite.connect(**self.connection_kwargs)
-        connection.row_factory = dict_factory  # type: ignore[assignment]
-        return connection
-
-    async def run_querystring(self, querystring: QueryString, in_pool: bool = False) -> object:
+    async def run_querystring(
+        self,
+        querystring: QueryString,
+        in_pool: bool = False,  # noqa: ARG002 - Piccolo's signature
+    ) -> object:
         """What the query gives."""
-        with _translated():
-            return await super().run_querystring(querystring, in_pool)
+        query, arguments = querystring.compile_string(engine_type=self.engine_type)
+        return await self._fetch(query, arguments)
 
-    async def run_ddl(self, ddl: str, in_pool: bool = False) -> object:
+    async def run_ddl(
+        self,
+        ddl: str,
+        in_pool: bool = False,  # noqa: ARG002 - Piccolo's signature
+    ) -> object:
         """What the statement gives."""
-        with _translated():
-            return await super().run_ddl(ddl, in_pool)
+        return await self._fetch(ddl, ())
 
     def transaction(
         self,
@@ -72,21 +82,34 @@ class DurableSQLite(SQLiteEngine):
         """A transaction; inside another one, a part of that."""
         return _Transaction(self, transaction_type, allow_nested)
 
+    async def _fetch(self, query: str, arguments: Sequence[object]) -> list[Row]:
+        transaction = self.current_transaction.get()
+        with _translated():
+            if transaction is not None:
+                return await cast("_Transaction", transaction).fetch(query, arguments)
+            connection = await self.connections.take()
+            try:
+                return await connection.fetch(query, arguments)
+            finally:
+                self.connections.give_back(connection)
+
 
 class _Transaction(SQLiteTransaction):
-    """A transaction that closes its connection, and is over, whatever fails."""
+    """A transaction that gives its connection back, and is over, whatever fails."""
 
     engine: DurableSQLite
+    connection: SQLiteConnection
+    _is_over = False
 
     async def __aenter__(self) -> SQLiteTransaction:
         if self._parent is not None:
             return self._parent
         with _translated():
-            self.connection = await self.engine.get_connection()
+            self.connection = await self.engine.connections.take()
             try:
                 await self.connection.execute(f"BEGIN {self.transaction_type.value}")
             except BaseException:
-                await self.connection.close()
+                self.engine.connections.give_back(self.connection)
                 raise
         self.context = self.engine.current_transaction.set(self)
         return self
@@ -99,15 +122,29 @@ class _Transaction(SQLiteTransaction):
     ) -> bool:
         if self._parent is not None:
             return False
+        self._is_over = True
         try:
-            # A connection that closes rolls back what was not committed.
             if error is None:
                 with _translated(committing=True):
                     await self.connection.execute("COMMIT")
+            else:
+                await self.connection.roll_back()
         finally:
             self.engine.current_transaction.reset(self.context)
-            await self.connection.close()
+            self.engine.connections.give_back(self.connection)
         return False
+
+    async def fetch(self, query: str, arguments: Sequence[object]) -> list[Row]:
+        """The rows that a query gives.
+
+        Raises:
+            RuntimeError: the transaction is over, in which the task that asks was made.
+        """
+        if self._is_over:
+            # The connection may be somebody else's by now.
+            message = "a task that was made in a transaction outlived it and made a query"
+            raise RuntimeError(message)
+        return await self.connection.fetch(query, arguments)
 
 
 @contextmanager

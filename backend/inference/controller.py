@@ -3,7 +3,6 @@
 from litestar import Response, post
 from litestar.di import NamedDependency
 
-from backend.forms import FormReader
 from backend.inference.requests import read_order
 from backend.inference.service import InferenceService
 from backend.openapi import FormField, form_operation
@@ -39,10 +38,10 @@ MEDIA_TYPES = {
 )
 async def predict(
     request: CallerRequest,
+    # One dependency: Litestar makes a task for each of several, at every request.
     inference: NamedDependency[InferenceService],
-    forms: NamedDependency[FormReader],
 ) -> Response[bytes]:
     """Have a model predict; the answer has the prediction and its uncertainty."""
-    order = await read_order(request, forms)
+    order = await read_order(request, inference.forms)
     prediction = await inference.predict(order, request.user)
     return Response(prediction.content, media_type=MEDIA_TYPES[order.return_format])

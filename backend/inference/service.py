@@ -1,26 +1,39 @@
 """Use cases of predictions."""
 
+import functools
+
 import msgspec
 
-from backend.db.tables import GlobalModel, LocalModel, Training
-from backend.errors import InvalidRequest, NotFound
+from backend.db.lookups import Lookups
+from backend.db.tables import GlobalModel, LocalModel
+from backend.errors import InvalidRequest, NotAllowed, NotFound
+from backend.forms import FormReader
+from backend.inference.records import Asked, Subject, find_subjects
 from backend.inference.schemas import PredictionOrder
 from backend.models.access import MAY_READ_LOCAL, Relation, find_model
-from backend.models.presentation import members_of, shape_of
+from backend.models.presentation import decoded_members, decoded_shape
 from backend.models.service import global_model_of
-from backend.rounds.records import options_of
 from backend.security.authentication import Caller
+from backend.security.ids import parse_id
+from backend.trainings.options import UncertaintyOptions, parse_options
 from compute.contract import Predict, Prediction, Rejected, UncertaintyMethod
 from compute.gateway import ComputeGateway
 
-MAY_PREDICT = Relation.OWNER | Relation.ACTOR | Relation.PARTICIPANT
+MAY_PREDICT_LOCAL = MAY_READ_LOCAL & ~Relation.SUPERUSER
+NOT_YOURS = "You are neither the owner of the model nor actor or participant of its training."
 
 
 class InferenceService:
-    """Finds out how a model predicts, and has it predict."""
+    """Finds out how a model predicts, and has it predict.
 
-    def __init__(self, gateway: ComputeGateway) -> None:
+    Attributes:
+        forms: Reads the requests that are forms.
+    """
+
+    def __init__(self, gateway: ComputeGateway, forms: FormReader) -> None:
+        self.forms = forms
         self._gateway = gateway
+        self._subjects = Lookups(find_subjects)
 
     async def predict(self, order: PredictionOrder, caller: Caller) -> Prediction:
         """The encoded prediction.
@@ -31,16 +44,13 @@ class InferenceService:
             NotFound, NotAllowed: no such model, or it is not the caller's to use.
             InvalidRequest: the input does not fit, the model fails on it or cannot do the method.
         """
-        found = await find_model(order.model_id, caller)
-        is_local = isinstance(found.model, LocalModel)
-        found.require(
-            MAY_READ_LOCAL & ~Relation.SUPERUSER if is_local else MAY_PREDICT,
-            "You are neither the owner of the model nor actor or participant of its training.",
-        )
-        if isinstance(found.model, LocalModel) and not found.model.kept:
-            raise NotFound("Model", order.model_id)
-        base = await global_model_of(found)
-        settings = await _settings(found.model, base, found.training)
+        asked = Asked(parse_id("Model", order.model_id), caller.id)
+        subject = await self._subjects.get(asked)
+        if subject is None:
+            subject = await _local_subject(order.model_id, caller)
+        if not subject.is_callers:
+            raise NotAllowed(NOT_YOURS)
+        settings = await _settings(subject)
         try:
             return await self._gateway.predict(
                 msgspec.structs.replace(
@@ -57,41 +67,65 @@ class InferenceService:
             ) from rejected
 
 
-async def _settings(
-    model: GlobalModel | LocalModel, base: GlobalModel, training: Training | None
-) -> Predict:
+async def _local_subject(given_id: str, caller: Caller) -> Subject:
+    """A local model; its input is its global model's. Raises as `InferenceService.predict`."""
+    found = await find_model(given_id, caller)
+    if not isinstance(found.model, LocalModel):
+        raise NotFound("Model", given_id)
+    found.require(MAY_PREDICT_LOCAL, NOT_YOURS)
+    if not found.model.kept:
+        raise NotFound("Model", given_id)
+    base = await global_model_of(found)
+    training = found.training
+    return Subject(
+        kind="LOCAL",
+        digest=found.model.digest,
+        input_shape=base.input_shape,
+        preprocessing_digest=base.preprocessing_digest,
+        uncertainty_method=None if training is None else training.uncertainty_method,
+        options="{}" if training is None else training.options,
+        is_callers=True,
+    )
+
+
+async def _settings(subject: Subject) -> Predict:
     """How the model predicts, without an input."""
-    method, samples, softmax = UncertaintyMethod.NONE, 10, False
-    if training is not None:
-        options = options_of(training).uncertainty
-        method = UncertaintyMethod(training.uncertainty_method)
-        samples, softmax = options.N, options.softmax
-    keys, moments = [str(model.digest)], None
-    if isinstance(model, LocalModel):
-        # The moments are the global model's; this one has none of its own.
-        method = UncertaintyMethod.NONE if method == UncertaintyMethod.SWAG else method
-    elif model.kind == "MEAN":
-        method, keys = await _ensemble(model, method)
-    elif model.kind == "SWAG" and (training is None or method == UncertaintyMethod.SWAG):
-        moments = _required_moments(model.swag_first_digest, model.swag_second_digest)
+    options = _uncertainty_options(subject.options)
+    trained = subject.uncertainty_method is not None
+    method = UncertaintyMethod(subject.uncertainty_method or UncertaintyMethod.NONE)
+    keys, moments = [subject.digest], None
+    match subject.kind:
+        case "LOCAL":
+            # The moments are the global model's; this one has none of its own.
+            method = UncertaintyMethod.NONE if method == UncertaintyMethod.SWAG else method
+        case "MEAN":
+            method, keys = await _ensemble(subject, method)
+        case "SWAG" if not trained or method == UncertaintyMethod.SWAG:
+            moments = _required_moments(subject.swag_first_digest, subject.swag_second_digest)
     return Predict(
         model_keys=keys,
-        preprocessing_key=base.preprocessing_digest,
-        input_shape=shape_of(base),
+        preprocessing_key=subject.preprocessing_digest,
+        input_shape=decoded_shape(subject.input_shape),
         method=method,
-        samples=samples,
-        softmax=softmax,
+        samples=options.N,
+        softmax=options.softmax,
         moment_keys=moments if method == UncertaintyMethod.SWAG else None,
     )
 
 
+@functools.lru_cache(maxsize=1024)
+def _uncertainty_options(options: str) -> UncertaintyOptions:
+    """Of a training's options, which were checked when it was created."""
+    return parse_options(msgspec.json.decode(options, type=dict[str, object])).uncertainty
+
+
 async def _ensemble(
-    mean: GlobalModel, method: UncertaintyMethod
+    mean: Subject, method: UncertaintyMethod
 ) -> tuple[UncertaintyMethod, list[str]]:
     """An ensemble predicts with all its members; as NONE, with their mean module."""
     if method != UncertaintyMethod.ENSEMBLE:
-        return UncertaintyMethod.NONE, [str(mean.digest)]
-    members = members_of(mean)
+        return UncertaintyMethod.NONE, [mean.digest]
+    members = decoded_members(mean.members)
     rows = await GlobalModel.select(GlobalModel.id, GlobalModel.digest).where(
         GlobalModel.id.is_in(members)
     )

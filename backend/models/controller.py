@@ -1,17 +1,25 @@
 """Models over HTTP."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
+from litestar.status_codes import HTTP_201_CREATED
 
 from backend.forms import FormReader
 from backend.json_bodies import is_json, read_json
 from backend.models.access import find_own_global, find_upload_target
-from backend.models.downloads import BINARY, DOWNLOAD_RESPONSES, send_blob
+from backend.models.downloads import (
+    BINARY,
+    DOWNLOAD_RESPONSES,
+    SAFETENSORS,
+    Downloads,
+    ModelFormat,
+)
+from backend.models.forms import SAMPLE_SIZE_LIMIT, read_parameters
 from backend.models.schemas import (
     AnyModelJson,
     AnyModelMetadata,
@@ -21,11 +29,22 @@ from backend.models.schemas import (
 )
 from backend.models.service import ModelService
 from backend.models.uploads import ModelUploads
-from backend.openapi import FormField, form_operation
+from backend.openapi import FormField, also_answering, body_operation, form_operation
 from backend.security.authentication import CallerRequest
 from backend.trainings.schemas import Detail
-from backend.weights import Weights
+from compute.contract import TensorEncoding
 
+FormatQuery = Annotated[
+    ModelFormat | None,
+    QueryParameter(description="By default what the Accept header asks for, else the model file."),
+]
+EncodingQuery = Annotated[
+    TensorEncoding | None,
+    QueryParameter(description="Of format=safetensors: the tensors in fewer bits."),
+]
+SafetensorsToo = also_answering(SAFETENSORS)
+
+UPDATE_MEDIA_TYPES = (SAFETENSORS, BINARY)
 MODEL_FILES = ("model_file", "model_preprocessing_file")
 MOMENT_FILES = ("first_moment_file", "second_moment_file")
 
@@ -59,6 +78,7 @@ MomentsUpload = form_operation(
     FormField("first_moment_file", kind="resumable file", required=True),
     FormField("second_moment_file", kind="resumable file", required=True),
 )
+NativeUpdateUpload = body_operation(*UPDATE_MEDIA_TYPES)
 PreprocessingUpload = form_operation(
     FormField("model_preprocessing_file", kind="resumable file", required=True)
 )
@@ -98,6 +118,33 @@ class ModelController(Controller):
         target = await forms.drained(request, find_upload_target(model_id, request.user))
         async with forms.uploads(request, "model_file") as form:
             await uploads.add_update(target, form, request.user)
+        return Detail("Model Update Accepted")
+
+    @put(
+        "/{model_id:str}/updates/{round:int}/",
+        operation_class=NativeUpdateUpload,
+        request_max_body_size=None,
+        status_code=HTTP_201_CREATED,
+    )
+    async def upload_native_update(
+        self,
+        request: CallerRequest,
+        model_id: FromPath[str],
+        round: FromPath[int],
+        sample_size: Annotated[int, QueryParameter(ge=1, lt=SAMPLE_SIZE_LIMIT)],
+        uploads: NamedDependency[ModelUploads],
+        forms: NamedDependency[FormReader],
+        metric_names: FromQuery[list[str] | None] = None,
+        metric_values: FromQuery[list[str] | None] = None,
+    ) -> Detail:
+        """Upload a local model as the whole body: a state dict in safetensors.
+
+        It is an update like one in a form, without the work that a form takes.
+        """
+        target = await forms.drained(request, find_upload_target(model_id, request.user))
+        fields = read_parameters(round, sample_size, metric_names or [], metric_values or [])
+        async with forms.body(request, media_types=UPDATE_MEDIA_TYPES) as staged:
+            await uploads.add_native_update(target, fields, staged, request.user)
         return Detail("Model Update Accepted")
 
     @post("/{model_id:str}/swag/", operation_class=MomentsUpload, request_max_body_size=None)
@@ -150,17 +197,29 @@ class ModelController(Controller):
         """One model with its layer statistics."""
         return await model_service.metadata(model_id, request.user)
 
-    @get("/{model_id:str}/", media_type=BINARY, responses=DOWNLOAD_RESPONSES)
+    @get(
+        "/{model_id:str}/",
+        operation_class=SafetensorsToo,
+        media_type=BINARY,
+        responses=DOWNLOAD_RESPONSES,
+    )
     async def download(
         self,
         request: CallerRequest,
         model_id: FromPath[str],
         model_service: NamedDependency[ModelService],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
+        format: FormatQuery = None,
+        encoding: EncodingQuery = None,
     ) -> Stream:
-        """The model file, in the container that was uploaded."""
-        digest = await model_service.weights_digest(model_id, request.user)
-        return await send_blob(request, weights.blobs, digest, f"model-{model_id}.pt")
+        """The model file, in the container that was uploaded; or its tensors as safetensors."""
+        return await downloads.send_weights(
+            request,
+            await model_service.weights(model_id, request.user),
+            name=f"model-{model_id}",
+            format=format,
+            encoding=encoding,
+        )
 
     @get("/{model_id:str}/versions/")
     async def list_versions(
@@ -174,6 +233,7 @@ class ModelController(Controller):
 
     @get(
         "/{model_id:str}/versions/{round:int}/",
+        operation_class=SafetensorsToo,
         media_type=BINARY,
         responses=DOWNLOAD_RESPONSES,
     )
@@ -183,11 +243,18 @@ class ModelController(Controller):
         model_id: FromPath[str],
         round: FromPath[int],
         model_service: NamedDependency[ModelService],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
+        format: FormatQuery = None,
+        encoding: EncodingQuery = None,
     ) -> Stream:
         """The model file as it was after `round` aggregations; 410 when it is not kept any more."""
-        digest = await model_service.version_digest(model_id, round, request.user)
-        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-round-{round}.pt")
+        return await downloads.send_weights(
+            request,
+            await model_service.version(model_id, round, request.user),
+            name=f"model-{model_id}-round-{round}",
+            format=format,
+            encoding=encoding,
+        )
 
     @get("/{model_id:str}/preprocessing/", media_type=BINARY, responses=DOWNLOAD_RESPONSES)
     async def preprocessing(
@@ -195,11 +262,11 @@ class ModelController(Controller):
         request: CallerRequest,
         model_id: FromPath[str],
         model_service: NamedDependency[ModelService],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
     ) -> Stream:
         """The preprocessing module of a model."""
         digest = await model_service.preprocessing_digest(model_id, request.user)
-        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-proprecessing.pt")
+        return await downloads.send_blob(request, digest, f"model-{model_id}-proprecessing.pt")
 
     @get("/{model_id:str}/swag/{moment:str}/", media_type=BINARY, responses=DOWNLOAD_RESPONSES)
     async def swag_moment(
@@ -208,12 +275,12 @@ class ModelController(Controller):
         model_id: FromPath[str],
         moment: FromPath[Literal["first", "second"]],
         model_service: NamedDependency[ModelService],
-        weights: NamedDependency[Weights],
+        downloads: NamedDependency[Downloads],
     ) -> Stream:
         """The aggregated first or second SWAG moment, a torch-saved 1-D tensor."""
         first = moment == "first"
         digest = await model_service.moment_digest(model_id, request.user, first=first)
-        return await send_blob(request, weights.blobs, digest, f"model-{model_id}-swag-{moment}.pt")
+        return await downloads.send_blob(request, digest, f"model-{model_id}-swag-{moment}.pt")
 
     @delete("/{model_id:str}/", status_code=200)
     async def delete_model(

@@ -6,11 +6,14 @@ The entity tag is the SHA-256 of the bytes, so it is strong, and says what a cli
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeVar
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.datastructures.headers import Accept
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 from litestar.status_codes import (
@@ -19,13 +22,23 @@ from litestar.status_codes import (
     HTTP_304_NOT_MODIFIED,
 )
 
-from backend.errors import NothingHere, RangeNotSatisfiable
+from backend.errors import InvalidRequest, NothingHere, RangeNotSatisfiable
 from backend.http_methods import is_head
+from backend.models.schemas import ModelWeights
+from backend.models.state_dicts import StateDictFiles
 from compute.blobs import BlobNotFound, BlobStore
+from compute.contract import TensorEncoding
 
 UserT = TypeVar("UserT")
 
 BINARY = "application/octet-stream"
+SAFETENSORS = "application/vnd.safetensors"
+ROUND_HEADER = "Starling-Round"
+BUDGET_BYTES = 64 * 1024**2
+LEAST_CHUNK_BYTES = 64 * 1024
+LARGEST_CHUNK_BYTES = 4 * 1024**2
+
+ModelFormat = Literal["original", "safetensors"]
 
 DOWNLOAD_RESPONSES = {
     HTTP_206_PARTIAL_CONTENT: ResponseSpec(
@@ -79,39 +92,120 @@ def names_tag(header: str | None, tag: str) -> bool:
     return header.strip() == "*" or tag in _ENTITY_TAG.findall(header)
 
 
-async def send_blob(
-    request: Request[UserT, object, State], blobs: BlobStore, digest: str, filename: str
-) -> Stream:
-    """The answer to GET or HEAD of a blob.
+class Downloads:
+    """Sends blobs and models, several at once within one budget of memory.
 
-    Raises:
-        NothingHere: it was replaced or deleted since its row was read.
-        RangeNotSatisfiable: the caller asks for bytes that are not there.
+    Each download holds two chunks: one that is sent and the next, which a thread reads meanwhile.
+    Their size is the budget's share: large for a few fast clients, small when all come at once.
     """
-    try:
-        size_bytes = await asyncio.to_thread(blobs.size, digest)
-    except BlobNotFound as error:
-        raise NothingHere("The file was replaced a moment ago. Ask again.") from error
-    tag = f'"{digest}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes"}
-    if names_tag(request.headers.get("if-none-match"), tag):
-        return Stream(_nothing(), status_code=HTTP_304_NOT_MODIFIED, headers=headers)
-    part = _wanted_part(request, tag, size_bytes)
-    headers["Content-Disposition"] = f'filename="{filename}"'
-    headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:"
-    status = HTTP_200_OK
-    if part is None:
-        part = ByteRange(0, size_bytes)
-    else:
-        status = HTTP_206_PARTIAL_CONTENT
-        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
-    headers["Content-Length"] = str(part.end - part.start)
-    return Stream(
-        _nothing() if is_head(request) else _chunks(blobs, digest, part),
-        status_code=status,
-        media_type=BINARY,
-        headers=headers,
-    )
+
+    def __init__(self, blobs: BlobStore, state_dicts: StateDictFiles) -> None:
+        self._blobs = blobs
+        self._state_dicts = state_dicts
+        self._under_way = 0
+
+    async def send_weights(
+        self,
+        request: Request[UserT, object, State],
+        weights: ModelWeights,
+        *,
+        name: str,
+        format: ModelFormat | None,
+        encoding: TensorEncoding | None,
+    ) -> Stream:
+        """The answer to GET or HEAD of a model: its file, or its tensors alone.
+
+        Args:
+            name: Of the file, without what follows the dot.
+            format: None: what the `Accept` header asks for, by default the file.
+
+        Raises:
+            InvalidRequest: an encoding is asked for and no format that has one.
+            NothingHere, RangeNotSatisfiable: see `send_blob`.
+        """
+        if format is None:
+            format = _accepted_format(request)
+        headers = {"Vary": "Accept", ROUND_HEADER: str(weights.round)}
+        if format == "original":
+            if encoding is not None:
+                raise InvalidRequest.field("encoding", "Ask for format=safetensors with it.")
+            return await self.send_blob(request, weights.digest, f"{name}.pt", headers=headers)
+        digest = await self._state_dicts.digest(weights.digest, encoding)
+        return await self.send_blob(
+            request, digest, f"{name}.safetensors", media_type=SAFETENSORS, headers=headers
+        )
+
+    async def send_blob(
+        self,
+        request: Request[UserT, object, State],
+        digest: str,
+        filename: str,
+        *,
+        media_type: str = BINARY,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Stream:
+        """The answer to GET or HEAD of a blob, with these headers and its own.
+
+        Raises:
+            NothingHere: it was replaced or deleted since its row was read.
+            RangeNotSatisfiable: the caller asks for bytes that are not there.
+        """
+        with _replaced_meanwhile():
+            size_bytes = await asyncio.to_thread(self._blobs.size, digest)
+        tag = f'"{digest}"'
+        headers = {
+            **headers,
+            "ETag": tag,
+            "Cache-Control": "private, no-cache",
+            "Accept-Ranges": "bytes",
+        }
+        if names_tag(request.headers.get("if-none-match"), tag):
+            return Stream(_nothing(), status_code=HTTP_304_NOT_MODIFIED, headers=headers)
+        part = _wanted_part(request, tag, size_bytes)
+        # Litestar would take the handler's.
+        headers["Content-Type"] = media_type
+        headers["Content-Disposition"] = f'filename="{filename}"'
+        headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:"
+        status = HTTP_200_OK
+        if part is None:
+            part = ByteRange(0, size_bytes)
+        else:
+            status = HTTP_206_PARTIAL_CONTENT
+            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
+        headers["Content-Length"] = str(part.end - part.start)
+        content = _nothing() if is_head(request) else await self._content(digest, part)
+        return Stream(content, status_code=status, headers=headers)
+
+    async def _content(self, digest: str, part: ByteRange) -> AsyncIterator[bytes]:
+        share = BUDGET_BYTES // (2 * (self._under_way + 1))
+        chunk_bytes = min(max(share, LEAST_CHUNK_BYTES), LARGEST_CHUNK_BYTES)
+        with _replaced_meanwhile():
+            chunks = await asyncio.to_thread(
+                self._blobs.read,
+                digest,
+                chunk_bytes=chunk_bytes,
+                offset=part.start,
+                end=part.end,
+            )
+        return self._read_ahead(chunks)
+
+    async def _read_ahead(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        self._under_way += 1
+        reading = loop.run_in_executor(None, next, chunks, b"")
+        try:
+            while chunk := await reading:
+                reading = loop.run_in_executor(None, next, chunks, b"")
+                yield chunk
+        finally:
+            self._under_way -= 1
+            reading.cancel()
+
+
+def _accepted_format(request: Request[UserT, object, State]) -> ModelFormat:
+    accepted = request.headers.get("accept", "").strip() or BINARY
+    wants_tensors = Accept(accepted).best_match([BINARY, SAFETENSORS]) == SAFETENSORS
+    return "safetensors" if wants_tensors else "original"
 
 
 def _wanted_part(
@@ -129,7 +223,9 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _chunks(blobs: BlobStore, digest: str, part: ByteRange) -> AsyncIterator[bytes]:
-    chunks = await asyncio.to_thread(blobs.read, digest, offset=part.start, end=part.end)
-    while chunk := await asyncio.to_thread(next, chunks, b""):
-        yield chunk
+@contextmanager
+def _replaced_meanwhile() -> Iterator[None]:
+    try:
+        yield
+    except BlobNotFound as error:
+        raise NothingHere("The file was replaced a moment ago. Ask again.") from error

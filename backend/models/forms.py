@@ -15,6 +15,7 @@ KINDS = ("GLOBAL", "SWAG")
 
 MAX_NAME_LENGTH = 256
 SAMPLE_SIZE_LIMIT = 2**53  # what float64 counts exactly
+ROUND_LIMIT = 2**31
 MAX_DIMENSIONS = 16
 FREE_DIMENSION = ("none", "null")
 
@@ -88,6 +89,22 @@ def read_moments(form: Form) -> UploadedMoments:
 def read_metrics(form: Form) -> list[MetricValue]:
     """Repeated `metric_names` and `metric_values`; values stay bytes until known to be numbers."""
     return metric_values(form.texts("metric_names"), form.fields.get("metric_values", []))
+
+
+def read_parameters(
+    round: int, sample_size: int, metric_names: list[str], metric_values_given: list[str]
+) -> UploadedUpdate:
+    """What comes with an update whose body is its file, from path and query.
+
+    Raises:
+        InvalidRequest: there is no such round, or the metrics are not pairs.
+    """
+    if not 0 <= round < ROUND_LIMIT:
+        raise InvalidRequest.field("round", f"{round} is out of range: at least 0.")
+    values = [value.encode() for value in metric_values_given]
+    return UploadedUpdate(
+        round=round, sample_size=sample_size, metrics=metric_values(metric_names, values)
+    )
 
 
 def read_shape(texts: list[str]) -> InputShape:

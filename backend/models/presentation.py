@@ -81,12 +81,12 @@ def metadata_json(model: GlobalModel | LocalModel, base_url: str) -> AnyModelMet
 
 def members_of(model: GlobalModel) -> list[UUID]:
     """The members of a mean model; none of another."""
-    return _decoded_members(model.members)
+    return decoded_members(model.members)
 
 
 def shape_of(model: GlobalModel) -> InputShape:
     """The input shape that was given with the model."""
-    return _decoded_shape(model.input_shape)
+    return decoded_shape(model.input_shape)
 
 
 def to_json(value: object) -> str | None:
@@ -94,7 +94,8 @@ def to_json(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-def _decoded_shape(encoded: str | None) -> InputShape:
+def decoded_shape(encoded: str | None) -> InputShape:
+    """The value of the column `input_shape`."""
     return None if encoded is None else msgspec.json.decode(encoded, type=list[int | None])
 
 
@@ -102,5 +103,6 @@ def _decoded_stats(encoded: str | None) -> Stats:
     return None if encoded is None else msgspec.json.decode(encoded, type=dict[str, object])
 
 
-def _decoded_members(encoded: str | None) -> list[UUID]:
+def decoded_members(encoded: str | None) -> list[UUID]:
+    """The value of the column `members`."""
     return [] if encoded is None else msgspec.json.decode(encoded, type=list[UUID])

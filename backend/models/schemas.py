@@ -91,6 +91,13 @@ class ModelVersionJson(msgspec.Struct, kw_only=True):
     kept: bool
 
 
+class ModelWeights(msgspec.Struct, frozen=True):
+    """The blob with a model's weights, and the round that they are of."""
+
+    digest: str
+    round: int
+
+
 class CreateMean(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A mean model of models that are there already."""
 

@@ -26,7 +26,12 @@ from backend.models.access import (
 )
 from backend.models.presentation import global_json, local_json, metadata_json
 from backend.models.records import lock_model
-from backend.models.schemas import AnyModelJson, AnyModelMetadata, ModelVersionJson
+from backend.models.schemas import (
+    AnyModelJson,
+    AnyModelMetadata,
+    ModelVersionJson,
+    ModelWeights,
+)
 from backend.rounds.records import guard
 from backend.rounds.state import RUNNING
 from backend.security.authentication import Caller
@@ -73,12 +78,12 @@ class ModelService:
         model = (await find_readable(given_id, caller)).model
         return metadata_json(model, self._base_url)
 
-    async def weights_digest(self, given_id: str, caller: Caller) -> str:
-        """The blob with the model's present weights. Raises `NotFound` or `NotAllowed`."""
+    async def weights(self, given_id: str, caller: Caller) -> ModelWeights:
+        """The model's present weights. Raises `NotFound` or `NotAllowed`."""
         model = (await find_readable(given_id, caller)).model
         if isinstance(model, LocalModel) and not model.kept:
             raise NotFound("Model", given_id)
-        return str(model.digest)
+        return ModelWeights(model.digest, model.round)
 
     async def versions(self, given_id: str, caller: Caller) -> Sequence[ModelVersionJson]:
         """Every version of a global model, oldest first. Raises `NotFound` or `NotAllowed`."""
@@ -99,8 +104,8 @@ class ModelService:
             for row in rows
         ]
 
-    async def version_digest(self, given_id: str, round: int, caller: Caller) -> str:
-        """The blob with the weights that a global model had after so many aggregations.
+    async def version(self, given_id: str, round: int, caller: Caller) -> ModelWeights:
+        """The weights that a global model had after so many aggregations.
 
         Raises:
             NotFound, NotAllowed: as for the model itself.
@@ -121,7 +126,7 @@ class ModelService:
                 f"The weights of round {round} were deleted: the training keeps its newest "
                 "versions only (option keep_versions)."
             )
-        return str(version.digest)
+        return ModelWeights(version.digest, version.round)
 
     async def moment_digest(self, given_id: str, caller: Caller, *, first: bool) -> str:
         """The blob with an aggregated SWAG moment.

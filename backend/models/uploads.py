@@ -11,6 +11,7 @@ from backend.forms import Form
 from backend.models.access import UploadTarget
 from backend.models.forms import (
     MAX_NAME_LENGTH,
+    UploadedUpdate,
     read_json_shape,
     read_model,
     read_moments,
@@ -24,6 +25,7 @@ from backend.rounds.deliveries import NewMoments, NewUpdate
 from backend.rounds.records import base_key
 from backend.security.authentication import Caller
 from backend.weights import Weights
+from compute.blobs import Staged
 from compute.contract import (
     CheckModel,
     CheckMoments,
@@ -134,10 +136,25 @@ class ModelUploads:
             RefusedUpload: the file is no update of this model.
             Conflict: the caller delivered another update for this round.
         """
-        training = target.training
         fields = read_update(form)
+        await self._add_update(target, fields, form.file("model_file"), caller, "model_file")
+
+    async def add_native_update(
+        self, target: UploadTarget, fields: UploadedUpdate, staged: Staged, caller: Caller
+    ) -> None:
+        """Take an update that was the whole body into the open round. Raises as `add_update`."""
+        await self._add_update(target, fields, staged, caller, "body")
+
+    async def _add_update(
+        self,
+        target: UploadTarget,
+        fields: UploadedUpdate,
+        staged: Staged,
+        caller: Caller,
+        field: str,
+    ) -> None:
+        training = target.training
         await target.require_handed(caller, fields.round)
-        staged = form.file("model_file")
         update = NewUpdate(
             training_id=training.id,
             owner=caller.id,
@@ -149,8 +166,9 @@ class ModelUploads:
         if await self._coordinator.foresee_update(update):
             return
         base = await base_key(training.model, fields.round)
-        with refusing("model_file", "Invalid model file"):
-            await self._gateway.check_update(CheckUpdate(key=staged.key, base_key=base))
+        async with self._weights.flushed(staged):
+            with refusing(field, "Invalid model file"):
+                await self._gateway.check_update(CheckUpdate(key=staged.key, base_key=base))
         await self._coordinator.accept_update(update)
 
     async def add_moments(self, target: UploadTarget, form: Form, caller: Caller) -> None:

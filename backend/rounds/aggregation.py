@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from backend.db.tables import LocalModel, Round, Training
@@ -25,6 +27,18 @@ logger = logging.getLogger(__name__)
 WAITS_FOR_COMPUTE = [Phase.AGGREGATING.value, Phase.AGGREGATING_MOMENTS.value]
 
 
+# Enough for the aggregator always to have one, while the answers travel.
+FOLDED_AHEAD_AT_ONCE = 8
+
+
+@dataclass(eq=False)
+class _Ahead:
+    """Updates of a training that are folded before their round is complete, oldest first."""
+
+    waiting: deque[LocalModel] = field(default_factory=deque)
+    under_way: int = 0
+
+
 class Aggregation:
     """Orders are made from the database alone, so any of them can be made again after a crash."""
 
@@ -35,6 +49,7 @@ class Aggregation:
         self._finishing: dict[UUID, asyncio.Task[None]] = {}
         self._finish_again: set[UUID] = set()
         self._background: set[asyncio.Task[None]] = set()
+        self._ahead: dict[UUID, _Ahead] = {}
 
     async def resume(self) -> None:
         """Order every aggregation that should be under way and is not."""
@@ -44,6 +59,8 @@ class Aggregation:
 
     def finish(self, training_id: UUID) -> None:
         """Have the training's closed collection aggregated, unless that is under way."""
+        # What was not folded ahead is listed in the order, and folded together.
+        self._ahead.pop(training_id, None)
         if training_id in self._finishing:
             # The next collection may be complete before the last order is answered.
             self._finish_again.add(training_id)
@@ -53,8 +70,15 @@ class Aggregation:
         task.add_done_callback(lambda done: self._finished(training_id, done))
 
     def fold_ahead(self, training: Training, update: LocalModel) -> None:
-        """Have an accepted update folded before the round is complete."""
-        self.spawn(self._fold(training, update))
+        """Have an accepted update folded before the round is complete.
+
+        Some at a time: the end of the round is to wait for no queue in the aggregator.
+        """
+        ahead = self._ahead.setdefault(training.id, _Ahead())
+        ahead.waiting.append(update)
+        if ahead.under_way < FOLDED_AHEAD_AT_ONCE:
+            ahead.under_way += 1
+            self.spawn(self._fold_waiting(training, ahead))
 
     def release(self, training_id: UUID) -> None:
         """Let go of the aggregator of a training that needs none any more."""
@@ -96,6 +120,16 @@ class Aggregation:
             self._finish_again.discard(training_id)
             self.finish(training_id)
 
+    async def _fold_waiting(self, training: Training, ahead: _Ahead) -> None:
+        try:
+            while ahead.waiting and self._ahead.get(training.id) is ahead:
+                await self._fold(training, ahead.waiting.popleft())
+        finally:
+            ahead.under_way -= 1
+            # The next round may have begun to fold meanwhile.
+            if not ahead.under_way and self._ahead.get(training.id) is ahead:
+                del self._ahead[training.id]
+
     async def _fold(self, training: Training, update: LocalModel) -> None:
         key = await base_key(training.model, update.round)
         if not await Training.exists().where(
@@ -135,14 +169,19 @@ class Aggregation:
 
 async def _finish_round(training: Training, round_row: Round) -> FinishRound:
     updates = (
-        await LocalModel.objects()
+        await LocalModel.select(LocalModel.id, LocalModel.digest, LocalModel.sample_size)
         .where(LocalModel.round_key == round_row.key)
         .order_by(LocalModel.id)
     )
     return FinishRound(
         round=round_row.index,
         base_key=await base_key(training.model, round_row.index),
-        updates=[_update_ref(update) for update in updates],
+        updates=[
+            UpdateRef(
+                update_id=str(row["id"]), digest=row["digest"], sample_size=row["sample_size"]
+            )
+            for row in updates
+        ],
     )
 
 

@@ -5,19 +5,21 @@ from uuid import UUID
 
 from backend.db.tables import Round, Training
 from backend.notifications.outbox import NotificationType, enqueue
+from backend.rounds.effects import Effects
 from backend.rounds.records import deadline_of, handed_on, options_of
 from backend.rounds.state import Phase
 
 
 async def announce(
-    training: Training, kind: NotificationType, recipients: Collection[UUID]
+    training: Training, kind: NotificationType, recipients: Collection[UUID], effects: Effects
 ) -> None:
     """Tell of the training as a whole."""
     await enqueue(kind, recipients, training.id, {"global_model_uuid": training.model})
+    effects.told = True
 
 
 async def announce_phase(
-    training: Training, round_row: Round, recipients: Collection[UUID]
+    training: Training, round_row: Round, recipients: Collection[UUID], effects: Effects
 ) -> None:
     """Say what is expected now; while compute aggregates, nothing is."""
     match Phase(round_row.phase):
@@ -33,6 +35,7 @@ async def announce_phase(
             )
         case Phase.AGGREGATING | Phase.AGGREGATING_MOMENTS | Phase.CLOSED:
             return
+    effects.told = True
 
 
 async def _announce_collection(

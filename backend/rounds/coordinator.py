@@ -44,6 +44,7 @@ from backend.rounds.deliveries import (
     insert_update,
     is_repeated_update,
 )
+from backend.rounds.effects import Effects
 from backend.rounds.state import (
     COLLECTING_PHASES,
     RUNNING,
@@ -57,12 +58,14 @@ from backend.rounds.state import (
     phase_after_moments,
     quorum_of,
 )
-from backend.rounds.transitions import BY_ACTOR, DEADLINE, Effects
+from backend.rounds.transitions import BY_ACTOR, DEADLINE
 from backend.weights import Weights
 from compute.contract import Callback, MomentsAggregated, RoundAggregated, RoundFailed
 
 # What participants get beyond a deadline that passed while they could not deliver.
 GRACE_SECONDS = 60.0
+# After a decision that participants are told of; deleting competes with their requests.
+DROP_AFTER_SECONDS = 0.5
 
 
 class _RepeatedError(StarlingError):
@@ -87,7 +90,7 @@ class Coordinator:
             InvalidRequest: there is no participant, or the model is a mean of others.
             WrongState: it was started before.
         """
-        async with self._decision(training_id) as (training, _):
+        async with self._decision(training_id) as (training, effects):
             if training.state != TrainingState.INITIAL:
                 raise WrongState(f"Training {training_id} is not in state INITIAL!")
             await _require_trainable(training.model)
@@ -96,8 +99,8 @@ class Coordinator:
                 raise InvalidRequest("At least one participant must be registered!")
             await records.set_state(training_id, TrainingState.ONGOING)
             await record(AuditKind.TRAINING_STARTED, training_id, who=who)
-            await announce(training, NotificationType.TRAINING_START, participants)
-            await transitions.open_round(training, 0, {})
+            await announce(training, NotificationType.TRAINING_START, participants, effects)
+            await transitions.open_round(training, 0, {}, effects)
 
     async def foresee_update(self, update: NewUpdate) -> bool:
         """Whether exactly this update was accepted before, so that it need not be checked again.
@@ -188,7 +191,7 @@ class Coordinator:
 
         Where rounds have cohorts, newcomers may be drawn from the next round on.
         """
-        async with self._decision(training_id) as (training, _):
+        async with self._decision(training_id) as (training, effects):
             present = set(await records.participants_of(training_id))
             new = [user for user in dict.fromkeys(users) if user not in present]
             if not new:
@@ -204,9 +207,9 @@ class Coordinator:
             )
             await record(AuditKind.PARTICIPANTS_REGISTERED, training_id, who=who, users=new)
             if training.state in RUNNING:
-                await announce(training, NotificationType.TRAINING_START, new)
+                await announce(training, NotificationType.TRAINING_START, new, effects)
                 round_row = await records.current_round(training)
-                await transitions.welcome(training, round_row, new)
+                await transitions.welcome(training, round_row, new, effects)
 
     async def remove(self, training_id: UUID, users: Collection[UUID], who: UUID) -> None:
         """End the participation of users; a round that waited only for them goes on.
@@ -219,12 +222,12 @@ class Coordinator:
             if not gone:
                 return
             reason = "left" if gone == [who] and who != training.actor else "removed by the actor"
-            await transitions.remove_participants(training, gone, reason, who=who)
+            await transitions.remove_participants(training, gone, reason, effects, who=who)
             if training.state in RUNNING and len(gone) < len(present):
                 round_row = await records.current_round(training)
                 await transitions.close_if_complete(training, round_row, effects)
                 await transitions.close_if_tested(training, round_row, effects)
-                await transitions.redraw_if_deserted(training, round_row)
+                await transitions.redraw_if_deserted(training, round_row, effects)
 
     async def pause(self, training_id: UUID, who: UUID) -> None:
         """Ask participants for nothing new and stop the clock; what they deliver is taken.
@@ -327,6 +330,7 @@ class Coordinator:
                     training,
                     NotificationType.CLIENT_REMOVED,
                     await records.participants_of(training_id),
+                    effects,
                 )
             updates = await LocalModel.objects().where(LocalModel.training == training_id)
             moments = await LocalMoments.objects().where(LocalMoments.training == training_id)
@@ -375,13 +379,20 @@ class Coordinator:
         async with self._database.write_transaction():
             yield await records.guard(training_id), effects
         # After the commit: a task made inside the transaction would write to it.
-        self._pusher.wake()
+        if effects.told:
+            self._pusher.wake()
         if effects.aggregate:
             self._aggregation.finish(training_id)
         if effects.dropped:
-            self._aggregation.spawn(self._weights.drop(effects.dropped))
+            self._aggregation.spawn(self._drop(effects))
         if effects.ended:
             self._aggregation.release(training_id)
+
+    async def _drop(self, effects: Effects) -> None:
+        if effects.told:
+            # Participants hear of the next round first; a crash leaves the blobs to the sweeper.
+            await asyncio.sleep(DROP_AFTER_SECONDS)
+        await self._weights.drop(effects.dropped)
 
     async def _handle_deadline(self, training_id: UUID) -> None:
         async with self._decision(training_id) as (training, effects):
@@ -449,8 +460,18 @@ async def _apply_round(
 async def _record_aggregation(
     training: Training, round_row: Round, callback: RoundAggregated
 ) -> None:
-    rows = await LocalModel.objects().where(LocalModel.round_key == round_row.key)
-    updates = {str(row.id): row for row in rows}
+    rows = await LocalModel.select(
+        LocalModel.id, LocalModel.owner, LocalModel.digest, LocalModel.sample_size
+    ).where(LocalModel.round_key == round_row.key)
+    updates = {
+        str(row["id"]): {
+            "update": row["id"],
+            "owner": row["owner"],
+            "digest": row["digest"],
+            "sample_size": row["sample_size"],
+        }
+        for row in rows
+    }
     await record(
         AuditKind.ROUND_AGGREGATED,
         training.id,
@@ -460,15 +481,7 @@ async def _record_aggregation(
         accumulate=records.options_of(training).accumulate,
         device=callback.figures.device,
         torch=callback.figures.torch,
-        updates=[
-            {
-                "update": update_id,
-                "owner": updates[update_id].owner,
-                "digest": updates[update_id].digest,
-                "sample_size": updates[update_id].sample_size,
-            }
-            for update_id in callback.figures.fold_order
-        ],
+        updates=[updates[update_id] for update_id in callback.figures.fold_order],
         digest=callback.digest,
         size_bytes=callback.size_bytes,
     )

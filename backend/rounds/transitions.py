@@ -17,6 +17,7 @@ from backend.notifications.outbox import NotificationType
 from backend.rounds import records
 from backend.rounds.announcements import announce, announce_phase
 from backend.rounds.daisy_chain import hand_on
+from backend.rounds.effects import Effects
 from backend.rounds.state import (
     COLLECTING_PHASES,
     OpenRound,
@@ -32,20 +33,6 @@ from backend.rounds.state import (
 COMPLETE = "complete"
 DEADLINE = "deadline"
 BY_ACTOR = "closed by the actor"
-
-
-class Effects(msgspec.Struct):
-    """What follows from a decision once it is committed.
-
-    Attributes:
-        aggregate: A collection was closed: order its aggregation.
-        ended: The training needs no aggregator any more.
-        dropped: Blobs that may have lost their last reference.
-    """
-
-    aggregate: bool = False
-    ended: bool = False
-    dropped: list[str] = []
 
 
 async def close_if_complete(training: Training, round_row: Round, effects: Effects) -> None:
@@ -89,7 +76,7 @@ async def close_collection(
         missing=missing,
     )
     if reason == DEADLINE and missing and records.options_of(training).on_missed == "remove":
-        await remove_participants(training, missing, "missed the round", who=None)
+        await remove_participants(training, missing, "missed the round", effects, who=None)
         participants = [user for user in participants if user not in set(missing)]
     if phase == Phase.CLOSED:
         await _hand_on(training, round_row, participants, effects)
@@ -143,11 +130,13 @@ async def enter(training: Training, round_row: Round, effects: Effects) -> None:
         await _go_on(training, round_row, effects)
         return
     participants = await records.participants_of(training.id)
-    await ask(training, round_row, records.expected_of(round_row, participants))
+    await ask(training, round_row, records.expected_of(round_row, participants), effects)
     await close_if_tested(training, round_row, effects)
 
 
-async def open_round(training: Training, index: int, handed: dict[UUID, UUID]) -> None:
+async def open_round(
+    training: Training, index: int, handed: dict[UUID, UUID], effects: Effects
+) -> None:
     """Begin a round: draw its cohort, if only some take part, and ask for updates."""
     await Training.update({Training.round: index}).where(Training.id == training.id)
     training.round = index
@@ -161,7 +150,7 @@ async def open_round(training: Training, index: int, handed: dict[UUID, UUID]) -
         cohort=_encoded(_drawn(training, index, participants)),
     )
     await Round.insert(row)
-    deadline = await ask(training, row, records.expected_of(row, participants))
+    deadline = await ask(training, row, records.expected_of(row, participants), effects)
     await record(
         AuditKind.ROUND_OPENED,
         training.id,
@@ -173,7 +162,7 @@ async def open_round(training: Training, index: int, handed: dict[UUID, UUID]) -
 
 
 async def ask(
-    training: Training, round_row: Round, recipients: Collection[UUID]
+    training: Training, round_row: Round, recipients: Collection[UUID], effects: Effects
 ) -> datetime | None:
     """Tell what is expected now, and start the time for it; gives the deadline.
 
@@ -188,7 +177,7 @@ async def ask(
         Round.key == round_row.key
     )
     round_row.deadline_at = deadline
-    await announce_phase(training, round_row, recipients)
+    await announce_phase(training, round_row, recipients, effects)
     return deadline
 
 
@@ -226,15 +215,18 @@ async def postpone(training: Training, round_row: Round, seconds: float) -> None
     )
 
 
-async def welcome(training: Training, round_row: Round, newcomers: Collection[UUID]) -> None:
+async def welcome(
+    training: Training, round_row: Round, newcomers: Collection[UUID], effects: Effects
+) -> None:
     """Tell who just joined what the open round expects of them, if anything."""
-    if await redraw_if_deserted(training, round_row):
+    if await redraw_if_deserted(training, round_row, effects):
         return
     if not records.is_paused(training) and round_row.announced:
-        await announce_phase(training, round_row, records.expected_of(round_row, newcomers))
+        expected = records.expected_of(round_row, newcomers)
+        await announce_phase(training, round_row, expected, effects)
 
 
-async def redraw_if_deserted(training: Training, round_row: Round) -> bool:
+async def redraw_if_deserted(training: Training, round_row: Round, effects: Effects) -> bool:
     """Draw, and ask, a new cohort when the old one has left without delivering; whether it did."""
     if records.cohort_of(round_row) is None or round_row.phase not in COLLECTING_PHASES:
         return False
@@ -246,7 +238,7 @@ async def redraw_if_deserted(training: Training, round_row: Round) -> bool:
     cohort = _encoded(_drawn(training, round_row.index, participants))
     await Round.update({Round.cohort: cohort}).where(Round.key == round_row.key)
     round_row = await records.current_round(training)
-    await ask(training, round_row, records.expected_of(round_row, participants))
+    await ask(training, round_row, records.expected_of(round_row, participants), effects)
     await record(
         AuditKind.COHORT_REDRAWN,
         training.id,
@@ -257,13 +249,18 @@ async def redraw_if_deserted(training: Training, round_row: Round) -> bool:
 
 
 async def remove_participants(
-    training: Training, users: Collection[UUID], reason: str, *, who: UUID | None
+    training: Training,
+    users: Collection[UUID],
+    reason: str,
+    effects: Effects,
+    *,
+    who: UUID | None,
 ) -> None:
     """End the participation of users and tell them; what they delivered stays in its round."""
     await Participant.delete().where(
         Participant.key.is_in([training_key(training.id, user) for user in users])
     )
-    await announce(training, NotificationType.CLIENT_REMOVED, users)
+    await announce(training, NotificationType.CLIENT_REMOVED, users, effects)
     await record(
         AuditKind.PARTICIPANTS_REMOVED, training.id, who=who, users=list(users), reason=reason
     )
@@ -334,14 +331,14 @@ async def _hand_on(
     )
     await record(AuditKind.ROUND_HANDED_ON, training.id, round=index, handed_on=handed)
     await forget_updates(training, index - 1, effects)
-    await open_round(training, index + 1, handed)
+    await open_round(training, index + 1, handed, effects)
 
 
 async def _go_on(training: Training, round_row: Round, effects: Effects) -> None:
     """Open the next round, or complete the training."""
     step = step_after(records.plan_of(training), round_row.index)
     if isinstance(step, OpenRound):
-        await open_round(training, step.index, {})
+        await open_round(training, step.index, {}, effects)
         return
     await records.set_state(training.id, TrainingState.COMPLETED)
     await record(AuditKind.TRAINING_COMPLETED, training.id)
@@ -351,7 +348,8 @@ async def _go_on(training: Training, round_row: Round, effects: Effects) -> None
 async def _end(training: Training, effects: Effects) -> None:
     await Training.update({Training.paused_at: None}).where(Training.id == training.id)
     participants = await records.participants_of(training.id)
-    await announce(training, NotificationType.TRAINING_FINISHED, [*participants, training.actor])
+    told = [*participants, training.actor]
+    await announce(training, NotificationType.TRAINING_FINISHED, told, effects)
     effects.ended = True
 
 

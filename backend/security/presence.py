@@ -34,7 +34,11 @@ class Presence:
         """Write once a minute, for ever."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                # Nobody else would start this loop again.
+                logger.exception("who was seen was not written")
 
     async def flush(self) -> None:
         """Write what was collected; what cannot be written is kept for the next time."""

@@ -59,7 +59,8 @@ class HealthController(Controller):
 async def _state(check: Awaitable[None], failure: str) -> str:
     """`ok`, or the sentence; what exactly failed is in the log, not in a public answer."""
     try:
-        await asyncio.wait_for(check, CHECK_TIMEOUT_SECONDS)
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            await check
     except Exception:
         logger.exception(failure)
         return failure

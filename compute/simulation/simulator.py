@@ -40,7 +40,11 @@ class Simulator:
     ) -> None:
         self._workers = workers
         self._shares = list(participants.shares())
-        self._strategy = make_strategy(strategy, options or AggregationOptions())
+        made = make_strategy(strategy, options or AggregationOptions())
+        if made.kind != "folding":
+            message = f"Strategy {strategy} needs all updates at once; simulations fold each."
+            raise ValueError(message)
+        self._strategy = made
         self.state: StateDict = participants.initial()
         # Only of those who continue another's model (daisy chaining).
         self._local: dict[int, StateDict] = {}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compute.contract import AggregationOptions
-from compute.state_dicts import StateDict, slices
+from compute.state_dicts import SLICE_ELEMENTS, StateDict, cached_elements, slices
 from compute.strategies.registry import FoldState, register
 
 _ACCUMULATE = {"float64": torch.float64, "float32": torch.float32}
@@ -20,9 +20,14 @@ _SIGNIFICANT_BITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, to
 
 @dataclass
 class WeightedSum(FoldState):
-    """Σ n_k w_k by tensor, flat and in the accumulation dtype, and Σ n_k."""
+    """Σ n_k w_k by tensor, flat and in the accumulation dtype, and Σ n_k.
+
+    Attributes:
+        dtypes: Of the model's tensors.
+    """
 
     sums: dict[str, Tensor]
+    dtypes: dict[str, torch.dtype]
     total_weight: int = 0
 
 
@@ -50,48 +55,78 @@ class FedAvg:
     def init(self, base: StateDict, device: torch.device) -> WeightedSum:
         """Zeros for every tensor of the base, on `device`."""
         return WeightedSum(
-            {
-                name: torch.zeros(tensor.numel(), dtype=self._sum_dtype(tensor), device=device)
+            sums={
+                name: torch.zeros(tensor.numel(), dtype=self.sum_dtype(tensor), device=device)
                 for name, tensor in base.items()
-            }
+            },
+            dtypes={name: tensor.dtype for name, tensor in base.items()},
         )
 
     def fold_(self, state: FoldState, update: StateDict, weight: int) -> None:
         """Add `weight` times the update; one slice at a time is copied and widened."""
-        state = _weighted_sum(state)
+        elements = cached_elements()
         for name, tensor in update.items():
-            for total, piece in zip(slices(state.sums[name]), slices(tensor), strict=True):
-                if _is_exact(piece.dtype, weight, total.dtype):
-                    total.add_(piece.to(total.device, total.dtype), alpha=weight)
-                    continue
-                # `alpha` would round once where the processor can multiply and add in one, twice
-                # where it cannot.
-                weighted = piece.to(total.device, total.dtype, copy=True)
-                _as_real(weighted).mul_(weight)
-                total.add_(weighted)
-        state.total_weight += weight
+            for number, piece in enumerate(slices(tensor, elements)):
+                self.fold_piece_(state, name, number * elements, piece, weight)
+        self.count_(state, weight)
+
+    def fold_piece_(
+        self, state: FoldState, name: str, start: int, piece: Tensor, weight: int
+    ) -> None:
+        """Add `weight` times some scalars of the update, rounding each product and each sum."""
+        state = _weighted_sum(state)
+        total = state.sums[name][start : start + len(piece)]
+        if _is_exact(state.dtypes[name], weight, total.dtype):
+            total.add_(piece.to(total.device, total.dtype), alpha=weight)
+            return
+        # `alpha` would round once where the processor can multiply and add in one, twice where it
+        # cannot.
+        weighted = piece.to(total.device, total.dtype, copy=True)
+        _as_real(weighted).mul_(weight)
+        total.add_(weighted)
+
+    def count_(self, state: FoldState, weight: int) -> None:
+        """Add to the divisor."""
+        _weighted_sum(state).total_weight += weight
 
     def finish(self, state: FoldState, base: StateDict) -> StateDict:
-        """The weighted mean; sums are let go one by one, so that memory does not peak."""
+        """The weighted mean, in the memory of the sums where it fits."""
         state = _weighted_sum(state)
         if not state.total_weight:
             message = "No update was folded."
             raise ValueError(message)
-        result: StateDict = {}
-        for name, tensor in base.items():
-            mean = state.sums.pop(name)
-            numbers = _as_real(mean)
-            # A plain number would be multiplied by its reciprocal on a GPU.
-            numbers.div_(torch.tensor(state.total_weight, dtype=numbers.dtype, device=mean.device))
-            if not (tensor.is_floating_point() or tensor.is_complex()):
-                mean = mean.round_()  # half to even, as IEEE 754 has it
-            result[name] = mean.to("cpu", tensor.dtype).reshape(tensor.shape)
-        return result
+        return {
+            name: _narrowed_(state.sums.pop(name), state.total_weight, tensor.dtype).reshape(
+                tensor.shape
+            )
+            for name, tensor in base.items()
+        }
 
-    def _sum_dtype(self, tensor: Tensor) -> torch.dtype:
+    def sum_dtype(self, tensor: Tensor) -> torch.dtype:
+        """What a tensor of the model is accumulated in."""
         if tensor.is_complex():
             return torch.complex128
         return self._floating if tensor.is_floating_point() else torch.float64
+
+
+def _narrowed_(sums: Tensor, divisor: int, dtype: torch.dtype) -> Tensor:
+    """The flat sums' quotient in `dtype` on the CPU; `sums` is used up."""
+    # A plain number would be multiplied by its reciprocal on a GPU.
+    by = torch.tensor(divisor, dtype=_as_real(sums[:0]).dtype, device=sums.device)
+    on_cpu = sums.device.type == "cpu"
+    if on_cpu and not sums.is_complex() and dtype.itemsize <= sums.element_size():
+        # A slice goes to memory that was read before: what is narrower lies further in front.
+        result = sums.view(dtype)[: len(sums)]
+    else:
+        result = torch.empty(len(sums), dtype=dtype)
+    start = 0
+    for piece in slices(sums, cached_elements() if on_cpu else SLICE_ELEMENTS):
+        _as_real(piece).div_(by)
+        if not (dtype.is_floating_point or dtype.is_complex):
+            piece.round_()  # half to even, as IEEE 754 has it
+        result[start : start + len(piece)] = piece.to("cpu", dtype, copy=True)
+        start += len(piece)
+    return result
 
 
 def _is_exact(dtype: torch.dtype, weight: int, accumulated: torch.dtype) -> bool:

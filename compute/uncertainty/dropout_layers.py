@@ -10,11 +10,12 @@ for something else.
 
 import contextlib
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-_DROPOUT_OPERATORS = {
+DROPOUT_OPERATORS = {
     "aten::dropout",
     "aten::dropout_",
     "aten::alpha_dropout",
@@ -34,6 +35,10 @@ _DROPOUT_OPERATORS = {
 _WITH_DROPOUT_WITHIN = {"MultiheadAttention", "LSTM", "GRU", "RNN"}
 # In eval mode these take a fused path around their dropout layers; their flag only prevents that.
 _WITH_FUSED_PATH = {"TransformerEncoder", "TransformerEncoderLayer"}
+
+# A program does not change, and looking through one takes as long as a small model's answer.
+_programs_with_dropout: WeakKeyDictionary[torch.jit.ScriptModule, bool] = WeakKeyDictionary()
+_program_names: WeakKeyDictionary[torch.jit.ScriptModule, str] = WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -55,21 +60,37 @@ def only_dropout_active(model: nn.Module) -> Iterator[bool]:
             module.training = False
 
 
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed what dropout on this device draws from: torch's global generator there.
+
+    `torch.manual_seed` seeds every kind of device, which takes longer than a small model's pass.
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def _is_dropout(module: nn.Module) -> bool:
     if _class_name(module) in _WITH_DROPOUT_WITHIN:
         return float(getattr(module, "dropout", 0.0)) > 0
     if isinstance(module, torch.jit.ScriptModule):
-        return _flag_means_dropout(module)
+        if module not in _programs_with_dropout:
+            _programs_with_dropout[module] = _flag_means_dropout(module)
+        return _programs_with_dropout[module]
     return isinstance(module, nn.modules.dropout._DropoutNd)  # noqa: SLF001 - their only base
 
 
 def _class_name(module: nn.Module) -> str:
     if not isinstance(module, torch.jit.ScriptModule):
         return type(module).__name__
-    # A script module of anyone's class may be called LSTM; only torch's own are meant.
-    qualified = str(module._c._type().qualified_name())  # noqa: SLF001 - the name has no public way
-    name = str(module.original_name)
-    return name if ".torch.nn.modules." in qualified and hasattr(module, "training") else ""
+    if module not in _program_names:
+        # A script module of anyone's class may be called LSTM; only torch's own are meant.
+        qualified = str(module._c._type().qualified_name())  # noqa: SLF001 - it has no public way
+        is_torchs = ".torch.nn.modules." in qualified and hasattr(module, "training")
+        _program_names[module] = str(module.original_name) if is_torchs else ""
+    return _program_names[module]
 
 
 def _flag_means_dropout(module: torch.jit.ScriptModule) -> bool:
@@ -82,4 +103,4 @@ def _flag_means_dropout(module: torch.jit.ScriptModule) -> bool:
         for node in graph.findAllNodes("prim::GetAttr", recurse=True):
             if node.s("name") == "training" and node.input().debugName() == this:
                 readers.update(use.user.kind() for use in node.output().uses())
-    return bool(readers) and readers <= _DROPOUT_OPERATORS
+    return bool(readers) and readers <= DROPOUT_OPERATORS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compute.contract import Rejected, RejectionReason, UncertaintyMethod
-from compute.uncertainty.dropout_layers import only_dropout_active
+from compute.uncertainty.dropout_layers import only_dropout_active, seed_dropout
 from compute.uncertainty.outputs import stochastic_output, summarised
 from compute.uncertainty.registry import Estimate, Sampling, register, single
 
@@ -40,10 +40,12 @@ def predict_with_dropout(
                 "Traced, frozen and exported (.pt2) models have lost theirs: send a scripted or "
                 "pickled module.",
             )
-        torch.manual_seed(sampling.fresh_seed())
-        return summarised(
-            [
-                stochastic_output(model, batch, softmax=sampling.softmax)
-                for _ in range(sampling.samples)
-            ]
-        )
+        seed_dropout(sampling.fresh_seed(), batch.device)
+        outputs: list[Tensor] = []
+        while (missing := sampling.samples - len(outputs)) > 0:
+            passes = min(missing, sampling.passes_at_once)
+            # Copies of the batch are passes of their own: every row draws its own mask.
+            copies = batch.repeat(passes, *[1] * (batch.dim() - 1)) if passes > 1 else batch
+            joined = stochastic_output(model, copies, softmax=sampling.softmax)
+            outputs += joined.chunk(passes)
+        return summarised(outputs)

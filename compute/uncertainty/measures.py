@@ -8,6 +8,7 @@ from torch import Tensor
 
 CALIBRATION_BINS = 15
 SUM_TOLERANCE = 1e-4
+TEMPORARY_ENTRIES = 2**17
 
 
 class NotProbabilities(ValueError):
@@ -42,10 +43,11 @@ def expected_entropy(probs: Tensor) -> Tensor:
         NotProbabilities: a row does not sum to 1 within 1e-4 (were logits passed?).
     """
     probs = _probabilities(probs, 2)
-    # One member at a time: no temporary as large as all of them.
+    # A few members at a time: no temporary as large as all of them.
+    at_once = max(1, TEMPORARY_ENTRIES // max(1, probs[0].numel()))
     total = torch.zeros_like(probs[0].sum(1))
-    for member in probs:
-        total += _entropy(member)
+    for members in probs.split(at_once):
+        total += _entropy(members.flatten(0, 1)).unflatten(0, members.shape[:2]).sum(0)
     return total / len(probs)
 
 
@@ -62,7 +64,12 @@ def mutual_information(probs: Tensor) -> Tensor:
     Raises:
         NotProbabilities: a row does not sum to 1 within 1e-4 (were logits passed?).
     """
-    return (predictive_entropy(probs) - expected_entropy(probs)).clamp_(min=0.0)
+    return entropy_gap(predictive_entropy(probs), expected_entropy(probs))
+
+
+def entropy_gap(predictive: Tensor, expected: Tensor) -> Tensor:
+    """The mutual information of these two entropies; rounding below 0 is cut off."""
+    return (predictive - expected).clamp_(min=0.0)
 
 
 def negative_log_likelihood(probs: Tensor, labels: Tensor) -> float:

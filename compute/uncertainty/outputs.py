@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from compute.contract import Rejected, RejectionReason
-from compute.uncertainty.measures import expected_entropy, mutual_information, predictive_entropy
+from compute.uncertainty.measures import entropy_gap, expected_entropy, predictive_entropy
 from compute.uncertainty.registry import Estimate
 
 
@@ -62,10 +62,13 @@ def summarised(outputs: Sequence[Tensor]) -> Estimate:
     else:
         variance = torch.full_like(centre, torch.nan)
     uncertainty = {"variance": variance, "std": variance.sqrt()}
-    if stacked.numel() and bool(((stacked >= 0) & (stacked <= 1)).all()):
+    probable = ((stacked >= 0) & (stacked <= 1)).transpose(0, 1).flatten(1).all(1)  # (batch,)
+    if stacked.numel() and bool(probable.all()):
         uncertainty |= _entropies(stacked)
     return Estimate(
-        inference.to(dtype), {name: tensor.to(dtype) for name, tensor in uncertainty.items()}
+        inference.to(dtype),
+        {name: tensor.to(dtype) for name, tensor in uncertainty.items()},
+        probable,
     )
 
 
@@ -75,10 +78,11 @@ def _entropies(stacked: Tensor) -> dict[str, Tensor]:
     empty = (totals == 0).any(0).squeeze(1)  # (batch, …)
     uniform = torch.full_like(stacked, 1 / stacked.shape[2])
     probs = torch.where(totals == 0, uniform, stacked / totals)
+    predictive, expected = predictive_entropy(probs), expected_entropy(probs)
     entropies = {
-        "predictive_entropy": predictive_entropy(probs),
-        "expected_entropy": expected_entropy(probs),
-        "mutual_info": mutual_information(probs),
+        "predictive_entropy": predictive,
+        "expected_entropy": expected,
+        "mutual_info": entropy_gap(predictive, expected),
     }
     return {name: tensor.masked_fill(empty, torch.nan) for name, tensor in entropies.items()}
 

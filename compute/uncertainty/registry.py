@@ -26,12 +26,15 @@ class Sampling:
         softmax: Apply softmax over dimension 1 to each output first.
         seed: Makes the draws reproducible on one kind of device; None takes a fresh one.
         moments: Of the parameters, for SWAG.
+        passes_at_once: How many stochastic passes may go through the model as copies of the batch
+            behind each other; more than 1 only for a model that treats every row for itself.
     """
 
     samples: int = 10
     softmax: bool = False
     seed: int | None = None
     moments: Moments | None = None
+    passes_at_once: int = 1
 
     def fresh_seed(self) -> int:
         """The given seed, or an unpredictable one (a new process starts with torch's constant)."""
@@ -47,10 +50,33 @@ class Estimate:
         inference: Mean output, shape (batch, classes, …); class indices without a method.
         uncertainty: `variance` and `std` of the shape of `inference`; for probabilities also
             `predictive_entropy`, `expected_entropy` and `mutual_info` without the class dimension.
+        probable: Which rows' outputs were probabilities in every pass: shape (batch,), bool; None
+            without passes.
     """
 
     inference: Tensor
     uncertainty: dict[str, Tensor]
+    probable: Tensor | None = None
+
+    def split(self, sizes: Sequence[int]) -> "list[Estimate | None]":
+        """The estimates of as many rows each; None for one that has entropies only by itself.
+
+        They need every output to be a probability: rows beside others that are none went without.
+        """
+        names = list(self.uncertainty)
+        parts = [self.uncertainty[name].split(list(sizes)) for name in names]
+        inferences = self.inference.split(list(sizes))
+        lacking = [False] * len(sizes)
+        if self.probable is not None and "mutual_info" not in names:
+            lacking = [bool(rows.all()) for rows in self.probable.split(list(sizes))]
+        return [
+            None
+            if lacking[index]
+            else Estimate(
+                inference, {name: part[index] for name, part in zip(names, parts, strict=True)}
+            )
+            for index, inference in enumerate(inferences)
+        ]
 
 
 Method = Callable[[Sequence[nn.Module], Tensor, Sampling], Estimate]

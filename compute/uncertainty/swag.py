@@ -8,6 +8,7 @@ Deep Learning", NeurIPS 2019, section 3.2.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +36,9 @@ def predict_with_swag(models: Sequence[nn.Module], batch: Tensor, sampling: Samp
     generator = torch.Generator().manual_seed(sampling.fresh_seed())
     outputs = []
     with _parameters_restored(model):
+        normals = _normals(model, sampling.moments)
         for _ in range(sampling.samples):
-            draw_parameters_(model, sampling.moments, generator)
+            _draw_(normals, generator)
             outputs.append(stochastic_output(model, batch, softmax=sampling.softmax))
     return summarised(outputs)
 
@@ -52,6 +54,19 @@ def draw_parameters_(model: nn.Module, moments: Moments, generator: torch.Genera
     Raises:
         Rejected: P is not the model's number of parameters.
     """
+    _draw_(_normals(model, moments), generator)
+
+
+class _Normal(NamedTuple):
+    """What a parameter is drawn from: float64 for float64 parameters, else float32."""
+
+    parameter: nn.Parameter
+    mean: Tensor
+    std: Tensor
+
+
+def _normals(model: nn.Module, moments: Moments) -> list[_Normal]:
+    """Each parameter with its mean and √max(s - m², 0), which is taken in float64."""
     parameters = list(model.parameters())
     sizes = [parameter.numel() for parameter in parameters]
     if {len(moments.first), len(moments.second)} != {sum(sizes)}:
@@ -61,13 +76,24 @@ def draw_parameters_(model: nn.Module, moments: Moments, generator: torch.Genera
             f"has {sum(sizes)} parameters.",
         )
     firsts, seconds = moments.first.split(sizes), moments.second.split(sizes)
+    found = []
+    for parameter, first, second in zip(parameters, firsts, seconds, strict=True):
+        # One parameter at a time: no float64 copy of the whole model.
+        mean = first.cpu().double()
+        std = (second.cpu().double() - mean.square()).clamp_(min=0.0).sqrt_()
+        dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
+        shape = parameter.shape
+        found.append(
+            _Normal(parameter, mean.to(dtype).reshape(shape), std.to(dtype).reshape(shape))
+        )
+    return found
+
+
+def _draw_(normals: Sequence[_Normal], generator: torch.Generator) -> None:
     with torch.no_grad():
-        for parameter, first, second in zip(parameters, firsts, seconds, strict=True):
-            # One parameter at a time: no float64 copy of the whole model.
-            mean = first.cpu().double()
-            variance = (second.cpu().double() - mean.square()).clamp_(min=0.0)
-            noise = torch.randn(len(mean), generator=generator, dtype=torch.float64)
-            parameter.copy_((mean + variance.sqrt_() * noise).reshape(parameter.shape))
+        for parameter, mean, std in normals:
+            drawn = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+            parameter.copy_(drawn.mul_(std).add_(mean))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import safetensors.torch
 import torch
 
 from compute.blobs import BlobStore, open_blob_store
@@ -29,6 +30,7 @@ from compute.contract import (
     RoundFailed,
     UncertaintyMethod,
     UpdateRef,
+    WriteStateDict,
 )
 from compute.gateway import ComputeGateway, ComputeUnavailable
 from compute.in_process_gateway import InProcessGateway
@@ -71,6 +73,17 @@ async def test_a_staged_model_is_reported_with_its_layers(world: World) -> None:
     assert report.num_parameters == 66
     assert report.stats is not None
     assert report.stats["total_params"] == 66
+
+
+async def test_a_models_tensors_are_written_without_the_module(world: World) -> None:
+    model = stored(world.store, torchscript(tiny()))
+    order = WriteStateDict(key=model.digest)
+
+    written = await world.gateway.write_state_dict(order)
+
+    assert await world.gateway.write_state_dict(order) == written
+    tensors = safetensors.torch.load(b"".join(world.store.read(written.digest)))
+    assert tensors.keys() == tiny().state_dict().keys()
 
 
 async def test_a_pickle_that_would_run_something_is_rejected_and_runs_nothing(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from compute import folding
 from compute.aggregator import Aggregator
 from compute.blobs import BlobStore, LocalBlobStore
 from compute.contract import (
@@ -52,8 +53,10 @@ def shifted(seed: int) -> nn.Module:
     return model
 
 
-def aggregated(store: BlobStore, order: FinishRound, device: torch.device) -> RoundAggregated:
-    aggregator = Aggregator(spec("file:///unused", NOWHERE), store, device)
+def aggregated(
+    store: BlobStore, order: FinishRound, device: torch.device, *, strategy: str = "FedAvg"
+) -> RoundAggregated:
+    aggregator = Aggregator(spec("file:///unused", NOWHERE, strategy=strategy), store, device)
     for update in order.updates:
         aggregator.fold(order.round, order.base_key, update)
     outcome = aggregator.finish_round(order)
@@ -61,7 +64,12 @@ def aggregated(store: BlobStore, order: FinishRound, device: torch.device) -> Ro
     return outcome
 
 
-def test_a_round_has_the_same_bits_on_a_gpu(store: BlobStore) -> None:
+@pytest.mark.parametrize("strategy", ["FedAvg", "Median"])
+@pytest.mark.parametrize("staged_bytes", [2**16, folding.STAGED_BYTES])
+def test_a_round_has_the_same_bits_on_a_gpu(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch, staged_bytes: int, strategy: str
+) -> None:
+    monkeypatch.setattr(folding, "STAGED_BYTES", staged_bytes)
     base = stored(store, pickled(network()))
     updates = [
         UpdateRef(
@@ -73,10 +81,12 @@ def test_a_round_has_the_same_bits_on_a_gpu(store: BlobStore) -> None:
     ]
     order = FinishRound(round=0, base_key=base.digest, updates=updates)
 
-    on_cpu, on_gpu = (aggregated(store, order, device) for device in (CPU, GPU))
+    on_cpu, on_gpu = (aggregated(store, order, device, strategy=strategy) for device in (CPU, GPU))
 
     assert on_gpu.figures.device.startswith("cuda")
     assert on_gpu.digest == on_cpu.digest
+    for key, figures in on_cpu.figures.updates.items():
+        assert on_gpu.figures.updates[key].norm == pytest.approx(figures.norm, rel=1e-12)
     assert loaded(store, on_gpu.digest).keys() == network().state_dict().keys()
 
 

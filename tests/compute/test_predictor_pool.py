@@ -136,3 +136,54 @@ async def test_a_request_that_gives_up_waiting_leaves_nothing_behind(
     await holder
     assert await use(pool, "a") == 1
     assert not pool._turns
+
+
+async def test_a_warm_worker_is_there_before_it_is_asked_for(
+    pool: PredictorPool[int], workers: Workers
+) -> None:
+    await pool.warm()
+    await pool.warm()
+    assert workers.made == 1
+    assert await use(pool, "a") == 1
+
+
+async def test_who_asks_while_one_comes_up_waits_for_it(
+    pool: PredictorPool[int], workers: Workers
+) -> None:
+    warming = asyncio.create_task(pool.warm())
+    await asyncio.sleep(0)
+    assert await use(pool, "a") == 1
+    await warming
+    assert workers.made == 1
+
+
+async def test_who_waited_for_one_that_failed_makes_one(
+    pool: PredictorPool[int], workers: Workers
+) -> None:
+    workers.fails = True
+    warming = asyncio.create_task(pool.warm())
+    await asyncio.sleep(0)
+    asking = asyncio.create_task(use(pool, "a"))
+    with pytest.raises(ConnectionError):
+        await warming
+    workers.fails = False
+    assert await asking == 1
+
+
+async def test_a_model_in_constant_use_lets_others_have_their_turn(workers: Workers) -> None:
+    pool = PredictorPool(1, workers.make, workers.end)
+    release, held = asyncio.Event(), list[int]()
+    holder = asyncio.create_task(hold(pool, "a", release, held.append))
+    await settle()
+    order: list[str] = []
+
+    async def ask(key: str) -> None:
+        await use(pool, key)
+        order.append(key)
+
+    other = asyncio.create_task(ask("b"))
+    await settle()
+    again = asyncio.create_task(ask("a"))
+    release.set()
+    await asyncio.gather(holder, other, again)
+    assert order == ["b", "a"]

@@ -2,13 +2,14 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 import msgspec
 import psutil
 import pytest
 
 from compute.blobs import BlobStore, open_blob_store
-from compute.contract import Predict, Rejected, RejectionReason
+from compute.contract import Predict, Rejected, RejectionReason, UncertaintyMethod
 from compute.ray_gateway import RayGateway
 from tests.compute.models import Endless, stored
 from tests.model_files import pickled, tiny, torchscript
@@ -34,6 +35,12 @@ def predicting_workers() -> list[psutil.Process]:
         except (psutil.Error, IndexError):
             continue  # ended meanwhile
     return workers
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.02)
 
 
 async def test_a_model_that_never_answers_is_cut_off_and_keeps_no_other_waiting(
@@ -76,3 +83,60 @@ async def test_a_cancelled_request_frees_its_predictor_for_the_next(
         await asyncio.sleep(0)
         given_up.cancel()
     assert await ray_gateway.predict(asked(model)) == answer
+
+
+async def test_a_predictor_is_there_before_the_first_prediction(ray_gateway: RayGateway) -> None:
+    await until(predicting_workers)
+
+
+async def test_predictions_under_load_outlive_kills_of_every_predictor(
+    ray_gateway: RayGateway, store: BlobStore
+) -> None:
+    keys = [stored(store, torchscript(tiny(seed))).digest for seed in range(2)]
+    expected = {key: await ray_gateway.predict(asked(key)) for key in keys}
+    wrong: list[object] = []
+    stopped = asyncio.Event()
+    answered = 0
+
+    async def keep_asking(key: str) -> None:
+        nonlocal answered
+        while not stopped.is_set():
+            answer = await ray_gateway.predict(asked(key))
+            answered += 1
+            if answer != expected[key]:
+                wrong.append(answer)
+
+    tasks = [asyncio.create_task(keep_asking(key)) for key in keys for _ in range(8)]
+    for _ in range(2):
+        so_far = answered
+        await until(lambda: answered >= so_far + 100)  # noqa: B023 - awaited here
+        killed = predicting_workers()
+        assert killed
+        for worker in killed:
+            worker.send_signal(signal.SIGKILL)
+        psutil.wait_procs(killed)
+    so_far = answered
+    await until(lambda: answered >= so_far + 100)
+    stopped.set()
+    await asyncio.gather(*tasks)
+    assert not wrong
+
+
+async def test_requests_that_come_together_are_answered_each_for_itself(
+    ray_gateway: RayGateway, store: BlobStore
+) -> None:
+    key = stored(store, torchscript(tiny())).digest
+    values = [msgspec.Raw(f"[[{n}, 2, {-n}]]".encode()) for n in range(40)]
+    orders = [
+        Predict(
+            model_keys=[key], values=each, method=UncertaintyMethod.MC_DROPOUT, samples=5, seed=n
+        )
+        for n, each in enumerate(values)
+    ]
+    alone = [await ray_gateway.predict(order) for order in orders]
+    bad = msgspec.structs.replace(orders[0], values=msgspec.Raw(b"[[1]]"))
+    together = await asyncio.gather(
+        *(ray_gateway.predict(order) for order in [*orders, bad]), return_exceptions=True
+    )
+    assert together[:-1] == alone
+    assert isinstance(together[-1], Rejected)

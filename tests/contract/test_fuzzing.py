@@ -28,7 +28,7 @@ parameters = { wait = 0 }
 HOOKS = """
 import schemathesis
 
-@schemathesis.serializer("application/offset+octet-stream")
+@schemathesis.serializer("application/offset+octet-stream", "application/vnd.safetensors")
 def bytes_as_they_are(ctx, value):
     return value if isinstance(value, bytes) else str(value).encode()
 """

@@ -139,6 +139,22 @@ def test_an_open_round_is_checked_as_far_as_it_is(
     assert json.loads(ended.stdout.splitlines()[-1])["rounds"] == {"open": 1}
 
 
+def test_an_aborted_round_is_given_up_and_not_open(
+    server: Server, make_federation: MakeFederation
+) -> None:
+    federation = make_federation()
+    assert federation.upload(federation.participants[0], update(0)).status_code == 201
+    aborted = federation.actor.client.post(f"/api/trainings/{federation.training_id}/abort/")
+    assert aborted.status_code < 300, aborted.text
+
+    ended = verify(server, federation.training_id, "--json")
+
+    assert ended.returncode == 0, ended.stdout
+    *findings, verdict = map(json.loads, ended.stdout.splitlines())
+    assert verdict["rounds"] == {"given_up": 1}
+    assert "aborted" in next(f["detail"] for f in findings if f["outcome"] == "given_up")
+
+
 def test_an_unknown_training_is_a_mistake_and_no_difference(server: Server) -> None:
     for given, word in (("00000000-0000-0000-0000-000000000000", "not found"), ("x", "UUID")):
         ended = verify(server, given)

@@ -191,6 +191,7 @@ async def test_a_mistake_in_a_statement_is_no_outage(killable: Killable) -> None
 async def test_a_locked_database_is_unavailable_and_keeps_no_connection(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await sqlite.close()  # the connections that are kept would wait for longer
     monkeypatch.setitem(sqlite.engine.connection_kwargs, "timeout", 0.01)  # type: ignore[union-attr]
     path = str(sqlite.engine.connection_kwargs["database"])  # type: ignore[union-attr]
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:

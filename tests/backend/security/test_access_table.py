@@ -354,6 +354,16 @@ def deliver(attempt: Attempt) -> Outcome:
     )
 
 
+@tries("PUT /api/models/{model_id}/updates/{round}/", "update of a global model")
+def deliver_natively(attempt: Attempt) -> Outcome:
+    return attempt.send(
+        "PUT",
+        f"/api/models/{attempt.scene.new_running().model_id}/updates/0/",
+        params={"sample_size": "1"},
+        content=UPDATE,
+    )
+
+
 @tries("POST /api/models/{model_id}/swag/", "moments of a global model")
 def deliver_moments(attempt: Attempt) -> Outcome:
     moment = pickled([0.0])

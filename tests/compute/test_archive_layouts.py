@@ -1,0 +1,185 @@
+"""Archives of a known skeleton are mapped and written without torch, to the same bytes."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from compute import archive_layouts
+from compute.archive_layouts import known_template, map_known, read_skeleton
+from compute.blobs import BlobStore
+from compute.contract import ModelFormat, Rejected
+from compute.formats import load_module, load_state_dict, load_update, store_like, write_like
+from tests.compute.models import stored, trained, written
+from tests.model_files import CallsOnLoad, exported, pickled, tiny, torchscript
+
+CONTAINERS: dict[str, tuple[Callable[[nn.Module], bytes], ModelFormat]] = {
+    "torchscript": (torchscript, ModelFormat.TORCHSCRIPT),
+    "pickled": (pickled, ModelFormat.PICKLED_MODULE),
+    "state dict": (lambda module: pickled(module.state_dict()), ModelFormat.PICKLED_STATE_DICT),
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_layouts, "_layouts", archive_layouts._Known())
+    monkeypatch.setattr(archive_layouts, "_templates", archive_layouts._Known())
+
+
+class Tied(nn.Module):
+    """Two names for one tensor, and a view into another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(3, 3)
+        self.other = nn.Linear(3, 3)
+        self.other.weight = self.one.weight
+        self.register_buffer("empty", torch.zeros(0, 4))
+        self.register_buffer("flag", torch.tensor(True))
+        self.register_buffer("transposed", torch.arange(6.0).reshape(2, 3).t())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.other(self.one(x))
+
+
+def skeleton_digest(path: Path) -> bytes:
+    skeleton = read_skeleton(path)
+    assert skeleton is not None
+    return skeleton.digest
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("make", [trained, lambda _: Tied()], ids=["plain", "tied"])
+def test_the_second_of_a_kind_is_mapped_with_its_own_numbers(
+    container: str, make: Callable[[int], nn.Module], tmp_path: Path
+) -> None:
+    as_file, kind = CONTAINERS[container]
+    torch.manual_seed(1)
+    first = written(tmp_path / "first", as_file(make(1)))
+    torch.manual_seed(2)
+    model = make(2)
+    second = written(tmp_path / "second", as_file(model))
+    skeleton = read_skeleton(second)
+    assert skeleton is not None
+    assert map_known(second, skeleton) is None
+
+    load_update(first)
+
+    mapped = map_known(second, skeleton)
+    assert mapped is not None
+    found_kind, state = mapped
+    assert found_kind is kind
+    expected = model.state_dict()
+    assert list(state) == list(expected)
+    for name, tensor in expected.items():
+        assert state[name].dtype == tensor.dtype
+        assert state[name].shape == tensor.shape
+        assert torch.equal(state[name], tensor), name
+    assert load_update(second)[1].keys() == expected.keys()
+
+
+def test_a_mapped_archive_is_never_changed_by_its_reader(tmp_path: Path) -> None:
+    content = torchscript(tiny())
+    path = written(tmp_path / "model", content)
+    load_state_dict(path)
+    for tensor in load_state_dict(path).values():
+        tensor.zero_()
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("container", ["torchscript", "pickled"])
+def test_a_store_gets_the_bytes_that_torch_writes(
+    container: str, store: BlobStore, tmp_path: Path
+) -> None:
+    key = stored(store, CONTAINERS[container][0](tiny())).digest
+    with_template = []
+    for seed in range(4):
+        state = trained(seed).state_dict()
+        with store.local_path(key) as base:
+            skeleton = read_skeleton(base)
+            assert skeleton is not None
+            with_template.append(known_template(skeleton) is not None)
+            blob = store_like(store, base, state)
+            write_like(base, state, tmp_path / "by torch")
+        assert b"".join(store.read(blob.digest)) == (tmp_path / "by torch").read_bytes()
+        with store.local_path(blob.digest) as path:
+            found = load_module(path).state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+        key = blob.digest
+    assert with_template[-1]
+
+
+def test_every_checksum_of_a_spliced_archive_is_right(store: BlobStore) -> None:
+    key = stored(store, torchscript(tiny())).digest
+    for seed in range(3):
+        with store.local_path(key) as base:
+            key = store_like(store, base, trained(seed).state_dict()).digest
+    with zipfile.ZipFile(io.BytesIO(b"".join(store.read(key)))) as archive:
+        assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("module", [Tied(), tiny()], ids=["tied", "exported"])
+def test_what_cannot_be_spliced_is_written_by_torch(module: nn.Module, store: BlobStore) -> None:
+    as_file = pickled if isinstance(module, Tied) else lambda m: exported(m, torch.zeros(2, 3))
+    key = stored(store, as_file(module)).digest
+    for seed in range(3):
+        state = {name: tensor + seed for name, tensor in module.state_dict().items()}
+        if "flag" in state:
+            state["flag"] = torch.tensor(False)
+        with store.local_path(key) as base:
+            key = store_like(store, base, state).digest
+        with store.local_path(key) as path:
+            found = load_state_dict(path)
+        assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+
+
+def test_weights_of_another_model_are_refused_with_a_template_too(store: BlobStore) -> None:
+    key = stored(store, pickled(tiny())).digest
+    for seed in range(3):
+        with store.local_path(key) as base:
+            key = store_like(store, base, trained(seed).state_dict()).digest
+    with store.local_path(key) as base, pytest.raises(Rejected):
+        store_like(store, base, nn.Linear(2, 2).state_dict())
+
+
+def test_a_changed_program_or_pickle_is_another_skeleton(tmp_path: Path) -> None:
+    scripted = written(tmp_path / "one", torchscript(tiny()))
+    other = written(tmp_path / "other", torchscript(nn.Sequential(*tiny(), nn.Tanh())))
+    assert skeleton_digest(scripted) != skeleton_digest(other)
+
+    path = written(tmp_path / "model", pickled(tiny()))
+    frozen = tiny().requires_grad_(requires_grad=False)
+    assert skeleton_digest(path) != skeleton_digest(written(tmp_path / "frozen", pickled(frozen)))
+
+
+def test_what_is_refused_is_never_learned(tmp_path: Path) -> None:
+    path = written(tmp_path / "evil", pickled({"a": torch.ones(2), "b": CallsOnLoad("x")}))
+    for _ in range(2):
+        with pytest.raises(Rejected):
+            load_update(path)
+    skeleton = read_skeleton(path)
+    assert skeleton is not None
+    assert map_known(path, skeleton) is None
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.99])
+def test_a_truncated_archive_of_a_known_skeleton_is_refused(kept: float, tmp_path: Path) -> None:
+    content = torchscript(tiny())
+    load_state_dict(written(tmp_path / "whole", content))
+    with pytest.raises(Rejected):
+        load_state_dict(written(tmp_path / "cut", content[: int(len(content) * kept)]))
+
+
+def test_only_so_many_skeletons_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_layouts, "MAX_KNOWN", 2)
+    known: archive_layouts._Known[str] = archive_layouts._Known()
+    for digest in (b"a", b"b"):
+        known.put(digest, digest.decode())
+    known.get(b"a")
+    known.put(b"c", "c")
+    assert [known.get(digest) for digest in (b"a", b"b", b"c")] == ["a", None, "c"]
