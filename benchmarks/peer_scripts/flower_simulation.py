@@ -29,7 +29,11 @@ def main() -> None:
         app.client,
         num_supernodes=options.participants,
         backend_config={
-            "init_args": {"num_cpus": options.cpus, "logging_level": "ERROR"},
+            "init_args": {
+                "num_cpus": options.cpus,
+                "logging_level": "ERROR",
+                "log_to_driver": False,
+            },
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         },
     )
