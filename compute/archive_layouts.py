@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Generic, Self, TypeVar, cast
+from typing import BinaryIO, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,9 +52,6 @@ _CANNOT_LEARN = (
     EOFError,
     OverflowError,
 )
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 _Value = TypeVar("_Value")
 
@@ -523,7 +520,7 @@ def _byte_chunks(tensor: Tensor) -> Iterator[memoryview]:
     flat = tensor.detach().contiguous().reshape(-1)
     if flat.numel():
         # As bytes: numpy has not all of torch's dtypes.
-        content = memoryview(cast("Buffer", flat.view(torch.uint8).numpy()))
+        content = flat.view(torch.uint8).numpy().data
         for start in range(0, len(content), CHUNK_BYTES):
             yield content[start : start + CHUNK_BYTES]
 

@@ -1,6 +1,7 @@
 """Updates added into a running sum and measured on the way: each is read from memory once.
 
-A slice of everything involved fits in the cores' caches, so that what is made of it (float64
+What most models are made of, float32, goes through a compiled loop (`compute.kernels`). Of the rest
+a slice of everything involved fits in the cores' caches, so that what is made of it (float64
 copies, differences) never reaches memory. Updates that are folded together share the reading of the
 base and the reading and writing of the sum; every coordinate still takes them one after the other,
 so the sum has the same bits however they are grouped and sliced.
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from compute import kernels
 from compute.state_dicts import StateDict, cached_elements, is_finite, total_of
 from compute.strategies import FoldingStrategy, FoldState
 
@@ -48,8 +50,16 @@ def fold_measured_(
                 for start, piece in _pieces(flat, elements):
                     strategy.fold_piece_(state, name, start, piece, update.weight)
             continue
+        flat_base = expected.reshape(-1)
+        total = strategy.weighted_sum(state, name)
+        if total is not None and kernels.is_foldable(total, flat_base, flats):
+            weights = [update.weight for update in updates]
+            found = kernels.fold_measured_(total, flat_base, flats, weights)
+            for squared, by_tile in zip(squares, found, strict=True):
+                squared.extend(by_tile)
+            continue
         widened = strategy.sum_dtype(expected) is torch.float64
-        for start, base_piece in _pieces(expected.reshape(-1), elements):
+        for start, base_piece in _pieces(flat_base, elements):
             stop = start + len(base_piece)
             theirs = wide_base[: len(base_piece)].copy_(base_piece)
             ours = wide[: len(base_piece)]

@@ -85,6 +85,10 @@ class FedAvg:
         _as_real(weighted).mul_(weight)
         total.add_(weighted)
 
+    def weighted_sum(self, state: FoldState, name: str) -> Tensor:
+        """All that folding does is to add to it."""
+        return _weighted_sum(state).sums[name]
+
     def count_(self, state: FoldState, weight: int) -> None:
         """Add to the divisor."""
         _weighted_sum(state).total_weight += weight

@@ -49,6 +49,14 @@ class FoldingStrategy(Protocol):
                 `sum_dtype`; not modified.
         """
 
+    def weighted_sum(self, state: FoldState, name: str) -> Tensor | None:
+        """The flat sum of tensor `name`, where all that `fold_piece_` does is to add to it.
+
+        That is `weight` times the piece, each product and each sum rounded once to the sum's
+        dtype. Whoever has a faster way may then add by itself. None where it does anything else.
+        """
+        ...
+
     def count_(self, state: FoldState, weight: int) -> None:
         """Take note that all slices of one update are in `state`."""
 

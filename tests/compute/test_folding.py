@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute import state_dicts
+from compute import kernels, state_dicts
 from compute.contract import AggregationOptions
 from compute.folding import Weighted, fold_measured_
 from compute.state_dicts import StateDict, squared_distance
@@ -69,6 +69,7 @@ def test_groups_and_slices_of_any_size_give_the_same_bits(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state_dicts, "ELEMENTS_PER_THREAD", data.draw(st.integers(1, 600)))
+        patch.setattr(kernels, "TILE_ELEMENTS", data.draw(st.integers(1, 600)))
         strategy = FedAvg(AggregationOptions(accumulate=accumulate))
         state = strategy.init(BASE, CPU)
         waiting = list(UPDATES)

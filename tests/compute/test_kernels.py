@@ -1,0 +1,66 @@
+"""The compiled pass against torch's separate operations."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compute import kernels
+from compute.kernels import fold_measured_, is_foldable
+
+DTYPES = [torch.float64, torch.float32]
+
+
+def vectors(count: int, length: int, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.logspace(-44, 30, max(length, 1), dtype=torch.float64)[:length]
+    return [
+        (torch.randn(length, generator=generator, dtype=torch.float64) * scales).float()
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(
+    length=st.integers(0, 700),
+    weights=st.lists(st.integers(1, 2**53), min_size=1, max_size=4),
+    tile=st.integers(1, 300),
+    threads=st.integers(1, 4),
+)
+def test_sums_have_the_bits_of_separate_operations(
+    dtype: torch.dtype, length: int, weights: list[int], tile: int, threads: int
+) -> None:
+    base, *updates = vectors(1 + len(weights), length, seed=len(weights))
+    expected = torch.ones(length, dtype=dtype)
+    for update, weight in zip(updates, weights, strict=True):
+        expected.add_(update.to(dtype, copy=True).mul_(weight))
+
+    total = torch.ones(length, dtype=dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "TILE_ELEMENTS", tile)
+        patch.setattr(torch, "get_num_threads", lambda: threads)
+        squares = fold_measured_(total, base, updates, weights)
+
+    assert total.numpy().tobytes() == expected.numpy().tobytes()
+    for update, found in zip(updates, squares, strict=True):
+        difference = update.double() - base.double()
+        assert sum(found) == pytest.approx(float(difference @ difference), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_shows_in_the_squares(dtype: torch.dtype, bad: float) -> None:
+    base, update = vectors(2, 1000, seed=0)
+    update[-1] = bad
+    ((*_, last),) = fold_measured_(torch.zeros(1000, dtype=dtype), base, [update], [1])
+    assert not np.isfinite(last)
+
+
+def test_it_takes_flat_float32_only() -> None:
+    total, plain = torch.zeros(4, dtype=torch.float64), torch.zeros(4)
+    assert is_foldable(total, plain, [plain])
+    assert not is_foldable(total, plain, [plain.half()])
+    assert not is_foldable(total, plain.double(), [plain])
+    assert not is_foldable(total, plain, [torch.zeros(8)[::2]])
+    assert not is_foldable(total.to(torch.complex128), plain, [plain])
