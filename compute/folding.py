@@ -41,6 +41,7 @@ def fold_measured_(
     """
     elements = cached_elements()
     wide, wide_base = torch.empty(2, elements, dtype=torch.float64).unbind()
+    compiled: list[kernels.Piece] = []
     squares: list[list[float]] = [[] for _ in updates]
     for name, expected in base.items():
         # (scalars,) each; views, unless somebody sent a tensor in another order of dimensions.
@@ -52,12 +53,11 @@ def fold_measured_(
             continue
         flat_base = expected.reshape(-1)
         total = strategy.weighted_sum(state, name)
-        if total is not None and kernels.is_foldable(total, flat_base, flats):
-            weights = [update.weight for update in updates]
-            found = kernels.fold_measured_(total, flat_base, flats, weights)
-            for squared, by_tile in zip(squares, found, strict=True):
-                squared.extend(by_tile)
-            continue
+        if total is not None:
+            together = kernels.Piece(total, flat_base, flats)
+            if together.is_foldable:
+                compiled.append(together)
+                continue
         widened = strategy.sum_dtype(expected) is torch.float64
         for start, base_piece in _pieces(flat_base, elements):
             stop = start + len(base_piece)
@@ -69,9 +69,10 @@ def fold_measured_(
                 strategy.fold_piece_(state, name, start, ours if widened else piece, update.weight)
                 ours.sub_(theirs)
                 squared.append(float(torch.dot(ours, ours)))
+    found = kernels.fold_measured_(compiled, [update.weight for update in updates])
     for update in updates:
         strategy.count_(state, update.weight)
-    return [total_of(squared) for squared in squares]
+    return [total_of(squared + more) for squared, more in zip(squares, found, strict=True)]
 
 
 class DeviceFold:

@@ -7,9 +7,8 @@ after the other; the order in which squares are added is the processor's.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import chain
-from typing import Protocol, cast
+from functools import cache, lru_cache
+from typing import NamedTuple, Protocol, cast
 
 import numba
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 # Of the sum and of everything added to it: together they stay in one core's cache.
-TILE_ELEMENTS = 64 * 1024
+TILE_ELEMENTS = 128 * 1024
 _Float = np.float32 | np.float64
 
 
@@ -62,61 +61,83 @@ _compiled = cast(
 )
 
 
-def is_foldable(total: Tensor, base: Tensor, updates: Sequence[Tensor]) -> bool:
-    """Whether `fold_measured_` can add these flat tensors."""
-    return total.dtype in {torch.float64, torch.float32} and all(
-        tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu"
-        for tensor in (base, *updates)
-    )
+class Piece(NamedTuple):
+    """What belongs together, each flat and of one length.
+
+    Attributes:
+        total: float64 or float32, modified.
+        base: float32, like each of the updates.
+    """
+
+    total: Tensor
+    base: Tensor
+    updates: list[Tensor]
+
+    @property
+    def is_foldable(self) -> bool:
+        """Whether `fold_measured_` can do it."""
+        return self.total.dtype in {torch.float64, torch.float32} and all(
+            tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu"
+            for tensor in (self.base, *self.updates)
+        )
+
+    def cut(self, start: int, stop: int) -> "Piece":
+        """A part of it, in the same memory."""
+        return Piece(
+            self.total[start:stop],
+            self.base[start:stop],
+            [update[start:stop] for update in self.updates],
+        )
 
 
-def fold_measured_(
-    total: Tensor, base: Tensor, updates: Sequence[Tensor], weights: Sequence[int]
-) -> list[list[float]]:
-    """Add `weight` times each update to `total`, in this order, with all of torch's threads.
-
-    Args:
-        total: (scalars,) float64 or float32, on the CPU, modified.
-        base: (scalars,) float32.
-        updates: Each (scalars,) float32.
+def fold_measured_(pieces: Sequence[Piece], weights: Sequence[int]) -> list[list[float]]:
+    """Add `weight` times each update to `total`, in this order, with as many threads as torch has.
 
     Returns:
         Of each update the sums of squared differences to the base by tile, in float64.
     """
-    threads = torch.get_num_threads()
-    share = -(-len(total) // threads)
-    if share < TILE_ELEMENTS:
-        return _fold_tiles_(total, base, updates, weights)
-    bounds = [(start, min(start + share, len(total))) for start in range(0, len(total), share)]
-    parts = _pool(threads).map(
-        lambda part: _fold_tiles_(
-            total[part[0] : part[1]],
-            base[part[0] : part[1]],
-            [update[part[0] : part[1]] for update in updates],
-            weights,
-        ),
-        bounds,
-    )
-    return [list(chain.from_iterable(squares)) for squares in zip(*parts, strict=True)]
+    shares = _shares(pieces, torch.get_num_threads())
+    if len(shares) <= 1:
+        parts = [_fold_share_(share, weights) for share in shares]
+    else:
+        parts = list(_pool(len(shares)).map(lambda share: _fold_share_(share, weights), shares))
+    return [[square for part in parts for square in part[place]] for place in range(len(weights))]
 
 
-def _fold_tiles_(
-    total: Tensor, base: Tensor, updates: Sequence[Tensor], weights: Sequence[int]
-) -> list[list[float]]:
-    sums = total.numpy()
-    bases = base.numpy()
-    weighted = [
-        (update.numpy(), _scalar(weight, total.dtype))
-        for update, weight in zip(updates, weights, strict=True)
-    ]
-    squares: list[list[float]] = [[] for _ in updates]
-    for start in range(0, len(sums), TILE_ELEMENTS):
-        tile = slice(start, start + TILE_ELEMENTS)
-        for (update, weight), found in zip(weighted, squares, strict=True):
-            found.append(_compiled(sums[tile], update[tile], bases[tile], weight))
+def _shares(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
+    """At most `count` lists of equally many scalars; few are not spread."""
+    quota = max(TILE_ELEMENTS, -(-sum(len(piece.total) for piece in pieces) // count))
+    shares: list[list[Piece]] = []
+    room = 0
+    for piece in pieces:
+        start = 0
+        while start < len(piece.total):
+            if not room:
+                shares.append([])
+                room = quota
+            stop = min(start + room, len(piece.total))
+            shares[-1].append(piece.cut(start, stop))
+            room -= stop - start
+            start = stop
+    return shares
+
+
+def _fold_share_(pieces: Sequence[Piece], weights: Sequence[int]) -> list[list[float]]:
+    squares: list[list[float]] = [[] for _ in weights]
+    for piece in pieces:
+        total, base = piece.total.numpy(), piece.base.numpy()
+        weighted = [
+            (update.numpy(), _scalar(weight, piece.total.dtype), found)
+            for update, weight, found in zip(piece.updates, weights, squares, strict=True)
+        ]
+        for start in range(0, len(total), TILE_ELEMENTS):
+            tile = slice(start, start + TILE_ELEMENTS)
+            for update, weight, found in weighted:
+                found.append(_compiled(total[tile], update[tile], base[tile], weight))
     return squares
 
 
+@lru_cache(maxsize=1024)
 def _scalar(weight: int, dtype: torch.dtype) -> _Float:
     """The weight as torch rounds it."""
     return cast("_Float", torch.tensor(weight).to(dtype).numpy()[()])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compute import kernels
-from compute.kernels import fold_measured_, is_foldable
+from compute.kernels import Piece, fold_measured_
 
 DTYPES = [torch.float64, torch.float32]
 
@@ -40,7 +40,9 @@ def test_sums_have_the_bits_of_separate_operations(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "TILE_ELEMENTS", tile)
         patch.setattr(torch, "get_num_threads", lambda: threads)
-        squares = fold_measured_(total, base, updates, weights)
+        cut = length // 3
+        whole = Piece(total, base, updates)
+        squares = fold_measured_([whole.cut(0, cut), whole.cut(cut, length)], weights)
 
     assert total.numpy().tobytes() == expected.numpy().tobytes()
     for update, found in zip(updates, squares, strict=True):
@@ -53,14 +55,15 @@ def test_sums_have_the_bits_of_separate_operations(
 def test_what_is_not_finite_shows_in_the_squares(dtype: torch.dtype, bad: float) -> None:
     base, update = vectors(2, 1000, seed=0)
     update[-1] = bad
-    ((*_, last),) = fold_measured_(torch.zeros(1000, dtype=dtype), base, [update], [1])
+    piece = Piece(torch.zeros(1000, dtype=dtype), base, [update])
+    ((*_, last),) = fold_measured_([piece], [1])
     assert not np.isfinite(last)
 
 
 def test_it_takes_flat_float32_only() -> None:
     total, plain = torch.zeros(4, dtype=torch.float64), torch.zeros(4)
-    assert is_foldable(total, plain, [plain])
-    assert not is_foldable(total, plain, [plain.half()])
-    assert not is_foldable(total, plain.double(), [plain])
-    assert not is_foldable(total, plain, [torch.zeros(8)[::2]])
-    assert not is_foldable(total.to(torch.complex128), plain, [plain])
+    assert Piece(total, plain, [plain]).is_foldable
+    assert not Piece(total, plain, [plain.half()]).is_foldable
+    assert not Piece(total, plain.double(), [plain]).is_foldable
+    assert not Piece(total, plain, [torch.zeros(8)[::2]]).is_foldable
+    assert not Piece(total.to(torch.complex128), plain, [plain]).is_foldable
