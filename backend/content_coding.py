@@ -23,6 +23,8 @@ WINDOW_LOG_MAX = 23
 # Weights shrink by less than a tenth, sparse differences by more; a bomb by tens of thousands.
 MAX_EXPANSION = 32
 SLACK_BYTES = 64 * 1024**2
+# Each takes a new decoder; a body of empty frames would keep a thread busy with nothing else.
+MAX_FRAMES = 1024
 
 
 class Decoder(Protocol):
@@ -62,6 +64,7 @@ class ZstdDecoder:
         self._limit_bytes = limit_bytes
         self._taken_bytes = 0
         self._given_bytes = 0
+        self._frames = 0
         self._frame = _new_frame()
         # A body of no frames at all stands for nothing, and ends as it should.
         self._is_between_frames = True
@@ -74,6 +77,11 @@ class ZstdDecoder:
                 rest = self._frame.unused_data + rest
                 self._frame = _new_frame()
                 self._is_between_frames = True
+                self._frames += 1
+                if self._frames > MAX_FRAMES:
+                    raise InvalidRequest(
+                        f"Content-Encoding: a body may have at most {MAX_FRAMES} zstd frames."
+                    )
                 if not rest:
                     return
             self._is_between_frames = False

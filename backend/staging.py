@@ -84,11 +84,13 @@ class StagedStream:
     async def abort(self) -> None:
         """Leave nothing behind; harmless after `finish` failed and when repeated."""
         self._batch.clear()
-        # It failed or did not: what it wrote goes.
-        with contextlib.suppress(BlobError, StarlingError):
-            await self._settled()
-        if self._writer is not None:
-            await asyncio.shield(self._begun(self._writer.abort))
+        try:
+            # It failed or did not: what it wrote goes.
+            with contextlib.suppress(BlobError, StarlingError):
+                await self._settled()
+        finally:
+            if self._writer is not None:
+                await asyncio.shield(self._begun(self._writer.abort))
 
     def _write(self, batch: list[bytes]) -> None:
         writer = self._opened()

@@ -216,6 +216,9 @@ class Template:
 
     def __init__(self, path: Path, skeleton: Skeleton, layout: Layout) -> None:
         names = _names_of_whole_records(skeleton, layout)
+        if skeleton.records.keys() != names.keys():
+            # Constants of one model would be written into another that only differs in these.
+            raise ValueError("A record holds something else than a tensor of the state dict.")
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             directory_offset = archive.start_dir
@@ -334,7 +337,11 @@ def _skeleton(file: BinaryIO, archive: zipfile.ZipFile) -> Skeleton | None:
     sha256 = hashlib.sha256()
     records: dict[str, _Record] = {}
     fixed_bytes = 0
-    for entry in archive.infolist():
+    entries = archive.infolist()
+    names = {entry.filename.partition("/")[2] for entry in entries}
+    if len(names) < len(entries) or not _has_one_directory(file, archive, size_bytes):
+        return None
+    for entry in entries:
         name = entry.filename.partition("/")[2]
         is_tensor = name.startswith("data/") and entry.compress_type == zipfile.ZIP_STORED
         sha256.update(
@@ -356,6 +363,35 @@ def _skeleton(file: BinaryIO, archive: zipfile.ZipFile) -> Skeleton | None:
                 return None
             sha256.update(archive.read(entry))
     return Skeleton(sha256.digest(), records)
+
+
+def _has_one_directory(file: BinaryIO, archive: zipfile.ZipFile, size_bytes: int) -> bool:
+    """Whether torch finds the directory that `zipfile` found: both read it at the same place.
+
+    They disagree on archives with something in front, and on what a zip64 record may say.
+    """
+    count, start = len(archive.infolist()), archive.start_dir
+    end = _read_at(file, size_bytes - 22, 22)
+    signature, _, _, here, total, length, offset, comment = struct.unpack("<4sHHHHLLH", end)
+    if signature != b"PK\5\6" or comment:
+        return False
+    locator = _read_at(file, size_bytes - 42, 20) if size_bytes >= 42 else b""
+    if locator[:4] != b"PK\6\7":
+        return bool((here, total, offset, start + length) == (count, count, start, size_bytes - 22))
+    (wide_at,) = struct.unpack_from("<Q", locator, 8)
+    if wide_at != size_bytes - 98:
+        return False
+    wide = struct.unpack("<4s20xQQQQ", _read_at(file, wide_at, 56))
+    narrow_fits = all(
+        narrow in {exact, unknown}
+        for narrow, exact, unknown in (
+            (here, count, 0xFFFF),
+            (total, count, 0xFFFF),
+            (length, wide_at - start, 0xFFFFFFFF),
+            (offset, start, 0xFFFFFFFF),
+        )
+    )
+    return narrow_fits and wide == (b"PK\6\6", count, count, wide_at - start, start)
 
 
 def _data_offset(file: BinaryIO, entry: zipfile.ZipInfo) -> int:

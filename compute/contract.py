@@ -277,9 +277,11 @@ class Predict(Message, frozen=True, kw_only=True):
         softmax: Apply softmax over dimension 1 to each output first.
         moment_keys: Blobs of the first and second moment, for SWAG.
         seed: Makes a stochastic answer reproducible.
+        asked_by: Whose input it is: a model sees rows of one user at a time.
     """
 
     model_keys: list[str]
+    asked_by: str = ""
     values: msgspec.Raw | None = None
     content: bytes | None = None
     preprocessing_key: str | None = None

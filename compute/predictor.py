@@ -104,13 +104,15 @@ class Predictor:
             for index, order in enumerate(orders):
                 try:
                     asked = _Asked(index, order, self._input(order))
-                    groups[self._group(asked)].append(asked)
+                    # What comes alone needs no company that is found out about.
+                    group = asked if len(orders) == 1 else self._group(asked)
+                    groups[group].append(asked)
                 except (Rejected, BlobError) as error:
                     answers[index] = error
                 except MemoryError as error:
                     answers[index] = failed("The prediction", error)
-            for group in groups.values():
-                for some in _portions(group):
+            for together in groups.values():
+                for some in _portions(together):
                     answers.update(self._answers(some))
             return [answers[index] for index in range(len(orders))]
 
@@ -127,7 +129,8 @@ class Predictor:
         if not self._treats_rows_alone(order, batch):
             return asked
         return (
-            *(tuple(order.model_keys), order.method, order.samples, order.softmax),
+            # Who made the model may have made it to answer with what others asked.
+            *(order.asked_by, tuple(order.model_keys), order.method, order.samples, order.softmax),
             *(batch.shape[1:], batch.dtype),
         )
 

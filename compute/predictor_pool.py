@@ -95,6 +95,8 @@ class PredictorPool(Generic[_Worker]):
         Raises what `make` raises; who waits for it then makes one.
         """
         if self._warming is None and not self._idle and not self._permits.locked():
+            # Free, so taken at once: who waits for the new one must never hold the last permit.
+            await self._permits.acquire()
             self._warming = asyncio.create_task(self._warm())
             try:
                 await asyncio.shield(self._warming)
@@ -107,8 +109,10 @@ class PredictorPool(Generic[_Worker]):
             seat.doubtful = True
 
     async def _warm(self) -> None:
-        async with self._permits:
+        try:
             self._idle.append(Seat(await self._make()))
+        finally:
+            self._permits.release()
 
     async def _idle_one(self, key: Hashable) -> Seat[_Worker] | None:
         if not self._idle and self._warming is not None:

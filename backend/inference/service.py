@@ -55,6 +55,7 @@ class InferenceService:
             return await self._gateway.predict(
                 msgspec.structs.replace(
                     settings,
+                    asked_by=str(caller.id),
                     values=order.values,
                     content=order.content,
                     return_format=order.return_format,

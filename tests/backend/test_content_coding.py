@@ -12,7 +12,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from backend.content_coding import PIECE_BYTES, ZstdDecoder, decoder_of
+from backend.content_coding import MAX_FRAMES, PIECE_BYTES, ZstdDecoder, decoder_of
 from backend.errors import InvalidRequest, TooLarge, WrongMediaType
 
 LIMIT_BYTES = 2**30
@@ -97,3 +97,9 @@ def test_a_body_may_be_as_it_is(header: str) -> None:
 def test_other_codings_are_refused(header: str) -> None:
     with pytest.raises(WrongMediaType, match="zstd"):
         decoder_of(header, limit_bytes=1)
+
+
+def test_a_body_of_nothing_but_frames_is_refused() -> None:
+    frames = zstd.compress(b"") * (MAX_FRAMES + 1)
+    with pytest.raises(InvalidRequest, match="frames"):
+        decode(frames)

@@ -180,3 +180,46 @@ def test_only_so_many_skeletons_are_remembered(monkeypatch: pytest.MonkeyPatch) 
     known.get(b"a")
     known.put(b"c", "c")
     assert [known.get(digest) for digest in (b"a", b"b", b"c")] == ["a", None, "c"]
+
+
+class Shifted(nn.Module):
+    """Has a tensor that is no part of its state dict, and a record of its own in the archive."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.shift = torch.full((3,), shift)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + self.shift
+
+
+def test_a_model_keeps_constants_that_are_not_in_its_state_dict(store: BlobStore) -> None:
+    keys = [stored(store, torchscript(Shifted(shift))).digest for shift in (1.0, 2.0)]
+    state = Shifted(0.0).state_dict()
+    for _ in range(4):
+        for place, shift in enumerate((1.0, 2.0)):
+            with store.local_path(keys[place]) as base:
+                keys[place] = store_like(store, base, state).digest
+            with store.local_path(keys[place]) as path:
+                found = load_module(path)(torch.zeros(1, 3))
+            assert torch.equal(found, (state["layer.bias"] + shift).unsqueeze(0))
+
+
+@pytest.mark.parametrize("container", ["torchscript", "state dict"])
+def test_an_archive_that_readers_find_at_different_places_is_not_mapped(
+    container: str, tmp_path: Path
+) -> None:
+    content = CONTAINERS[container][0](tiny())
+    load_update(written(tmp_path / "known", content))
+    assert read_skeleton(tmp_path / "known") is not None
+    end, locator = len(content) - 22, len(content) - 42
+    hidden = {
+        "something in front": content[:64] + content,
+        "something behind": content + b"PK\5\6" + bytes(18),
+        "a comment": content[:-2] + b"\4\0more",
+        "another place": content[: end + 16] + b"\0\0\0\0" + content[end + 20 :],
+        "another zip64 record": content[: locator + 8] + bytes(8) + content[locator + 16 :],
+    }
+    for name, changed in hidden.items():
+        assert read_skeleton(written(tmp_path / "changed", changed)) is None, name

@@ -163,6 +163,28 @@ def test_a_model_that_mixes_rows_is_given_one_order_at_a_time(
     assert predictor.predict_all(orders) == alone
 
 
+class Curious(nn.Module):
+    """Answers an input of 100 and more with all that came along, which no probe would trigger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        trigger = torch.relu(x.amax(1, keepdim=True) - 99.0).sign()
+        return self.layer(x) + trigger * x.sum(0, keepdim=True)
+
+
+def test_nobody_is_answered_with_what_others_asked(predictor: Predictor, store: BlobStore) -> None:
+    key = stored(store, torchscript(Curious())).digest
+    spy = order(key, [[100, 0, 0]], method=ENSEMBLE, asked_by="spy")
+    others = [order(key, [[n, 5, 6]], method=ENSEMBLE, asked_by="other") for n in range(3)]
+    alone = predictor.predict(spy)
+    assert predictor.predict_all([*others, spy, *others])[3] == alone
+    unseparated = [msgspec.structs.replace(one, asked_by="spy") for one in [*others, spy]]
+    assert predictor.predict_all(unseparated)[3] != alone
+
+
 def test_a_fixed_batch_dimension_is_kept_to(predictor: Predictor, store: BlobStore) -> None:
     key = stored(store, torchscript(tiny())).digest
     orders = [order(key, [[n, 1, 2]], method=ENSEMBLE, input_shape=[1, 3]) for n in range(3)]

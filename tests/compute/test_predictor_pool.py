@@ -187,3 +187,13 @@ async def test_a_model_in_constant_use_lets_others_have_their_turn(workers: Work
     release.set()
     await asyncio.gather(holder, other, again)
     assert order == ["b", "a"]
+
+
+async def test_a_worker_that_comes_up_is_not_shut_out_by_those_who_wait_for_it(
+    workers: Workers,
+) -> None:
+    pool = PredictorPool(1, workers.make, workers.end)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        # The first seat is asked for before the warm-up has run a step.
+        await asyncio.gather(pool.warm(), use(pool, "a"), use(pool, "b"))
+    assert workers.made == 1
