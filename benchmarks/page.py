@@ -41,7 +41,11 @@ def with_tables(page: str, reports: Sequence[Report]) -> str:
 
 def plot(found: Report, axis: str, label: str, path: Path) -> None:
     """Cost against `axis` (a field of `Figure`), ours and what stands beside it, as an SVG."""
-    points = [each for each in found.figures if getattr(each, axis) is not None]
+    points = [
+        each
+        for each in found.figures
+        if getattr(each, axis) is not None and each.beside is not None
+    ]
     with mpl.rc_context({"svg.hashsalt": found.question, "svg.fonttype": "none", "font.size": 9}):
         drawing = Drawing(figsize=(6.4, 3.6), layout="constrained")
         axes = drawing.subplots()
@@ -54,7 +58,8 @@ def plot(found: Report, axis: str, label: str, path: Path) -> None:
         axes.grid(visible=True, which="both", alpha=0.3)
         axes.legend()
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawing.savefig(path, format="svg", metadata={"Date": None})
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        drawing.savefig(path, metadata=metadata)
 
 
 def _series(
@@ -67,17 +72,12 @@ def _series(
         fixed = getattr(each, other)
         setting = "" if fixed is None else f", {_number(fixed)} {other}"
         place = float(getattr(each, axis))
-        lines.setdefault(f"Starling{setting}", {})[place] = (
-            each.ours_low,
-            each.ours,
-            each.ours_high,
-        )
+        # Of several rows at one place the first is what the question is about.
+        ours = (each.ours_low, each.ours, each.ours_high)
+        lines.setdefault(f"Starling{setting}", {}).setdefault(place, ours)
         if each.beside is not None and each.beside_low is not None and each.beside_high is not None:
-            lines.setdefault(f"{each.beside_name}{setting}", {})[place] = (
-                each.beside_low,
-                each.beside,
-                each.beside_high,
-            )
+            beside = (each.beside_low, each.beside, each.beside_high)
+            lines.setdefault(f"{each.beside_name}{setting}", {}).setdefault(place, beside)
     drawn = []
     for name, by_place in lines.items():
         if len(by_place) < 2:
