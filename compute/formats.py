@@ -323,7 +323,7 @@ def _skeleton(path: Path) -> Skeleton | None:
         Rejected: it is a zip archive with an absurd directory.
     """
     with path.open("rb") as file:
-        if file.read(2) != b"PK":
+        if file.read(4) != b"PK\3\4":
             return None
     _require_small_directory(path)
     return read_skeleton(path)
@@ -340,6 +340,9 @@ def _container(path: Path) -> _Container:
         head = file.read(9)
     if not size_bytes:
         raise _rejected("The file is empty.", _SEND_MODEL)
+    # First: the length that it begins with may look like what the others begin with.
+    if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < size_bytes:
+        return _Container.SAFETENSORS
     if head.startswith(b"PK"):
         return _zip_container(path, size_bytes)
     if head.startswith(b"\x80"):
@@ -347,8 +350,6 @@ def _container(path: Path) -> _Container:
             "The file is a bare pickle, which is not opened.",
             "Save with torch.save of PyTorch 1.6 or newer.",
         )
-    if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < size_bytes:
-        return _Container.SAFETENSORS
     raise _rejected("The file is not a model in any known format.", _SEND_MODEL)
 
 

@@ -503,3 +503,15 @@ def test_a_tensor_is_written_and_read(path: Path) -> None:
     write_tensor(torch.arange(3.0), path)
     assert torch.equal(load_tensor(path), torch.arange(3.0))
     assert "not a tensor" in rejection(load_tensor, written(path, pickled(tiny()))).detail
+
+
+@pytest.mark.parametrize("length", [0x80, 0x4B50], ids=["like a pickle", "like a zip archive"])
+def test_safetensors_whose_header_length_looks_like_another_format(
+    length: int, tmp_path: Path
+) -> None:
+    plain = safetensors.torch.save({"w": torch.arange(3.0)})
+    header = plain[8 : 8 + int.from_bytes(plain[:8], "little")]
+    padded = length.to_bytes(8, "little") + header.ljust(length) + plain[8 + len(header) :]
+    path = tmp_path / "update"
+    path.write_bytes(padded)
+    assert torch.equal(load_state_dict(path)["w"], torch.arange(3.0))
