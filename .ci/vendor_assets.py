@@ -4,7 +4,8 @@
     python .ci/vendor_assets.py --update   # after a version in the manifest was changed: pin anew
 
 The registry is whatever npm is set up to use. A file may have replacements: addresses that would
-make a browser call a third party are taken out, since the pages must work with no other network.
+make a browser call a third party or ask for what is not here are taken out, since the pages must
+work with no other network; and modules import each other by path, since there is no build step.
 """
 
 import argparse
@@ -45,8 +46,8 @@ def read_member(tarball: Path, member: str) -> bytes:
         return found.read()
 
 
-def without_calls_home(content: bytes, replacements: dict[str, str]) -> bytes:
-    """The content with each address replaced; an address that is not there is an error."""
+def replaced(content: bytes, replacements: dict[str, str]) -> bytes:
+    """The content with each text replaced; one that is not there is an error."""
     for old, new in replacements.items():
         if old.encode() not in content:
             raise Mismatch(f"{old!r} is not in the file any more: look at what replaced it")
@@ -62,7 +63,7 @@ def refresh(package: dict[str, Any], folder: Path, *, update: bool) -> None:
         raise Mismatch(f"{name}@{version}: integrity is {integrity}")
     package["npm_integrity"] = integrity
     for file in package["files"]:
-        content = without_calls_home(read_member(tarball, file["from"]), file.get("replace", {}))
+        content = replaced(read_member(tarball, file["from"]), file.get("replace", {}))
         digest = hashlib.sha256(content).hexdigest()
         if not update and digest != file["sha256"]:
             raise Mismatch(f"{file['path']}: sha256 is {digest}")
