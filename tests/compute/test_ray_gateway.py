@@ -287,6 +287,42 @@ async def test_when_the_embedded_cluster_dies_calls_fail_and_another_is_started(
     assert "torch False" in output
 
 
+async def test_a_cluster_that_does_not_come_up_in_time_leaves_nothing_behind_and_is_tried_again(
+    blob_url: str,
+) -> None:
+    # Ray waits half a minute for its node and then raises a plain Exception; what is faked is that
+    # the time is over, when all its processes run.
+    program = """
+        import psutil
+        from ray._private import services
+
+        get_node = services.get_node
+
+        def late(*_):
+            raise Exception("The current node timed out during startup.")
+
+        async def main():
+            services.get_node = late
+            try:
+                await gateway.start()
+            except ComputeUnavailable as error:
+                print("unavailable", error)
+            print("left", [p.name() for p in psutil.Process().children(recursive=True)])
+            services.get_node = get_node
+            await gateway.start()
+            print("ready", (await gateway.health()).ready)
+            await gateway.stop()
+
+        asyncio.run(main())
+    """
+    process = run_program(program, blob_url)
+    output, _ = await asyncio.to_thread(process.communicate, timeout=200)
+    assert process.returncode == 0, output
+    assert "unavailable no cluster: The current node timed out" in output
+    assert "left []" in output
+    assert "ready True" in output
+
+
 async def test_who_waited_for_a_turn_starts_no_cluster_when_it_comes_too_late(
     blob_url: str,
 ) -> None:
