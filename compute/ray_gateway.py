@@ -148,6 +148,7 @@ class _Session:
     # Made once: Ray asks the head to keep every new one, and waits for it.
     check: _CheckTask
     dashboard_url: str | None
+    dashboard_has_token: bool
     # As many checks as there are CPUs: the time limit of one must not run while it queues in Ray.
     check_slots: asyncio.Semaphore
     lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -235,17 +236,18 @@ class RayGateway:
         try:
             await self._first_of(session, look, LOOK_SECONDS)
             nodes, actors = look.result()
-        except (TimeoutError, ComputeUnavailable, RayError, ValueError, OSError) as error:
-            detail = f"The cluster does not answer: {_first_line(error)}"
+        except TimeoutError:
+            detail = f"The cluster does not answer within {LOOK_SECONDS:g} seconds."
             return ClusterState(ready=False, detail=detail, embedded=embedded)
+        except (ComputeUnavailable, RayError, ValueError, OSError) as error:
+            return ClusterState(ready=False, detail=_first_line(error), embedded=embedded)
         return ClusterState(
             ready=True,
             embedded=embedded,
             nodes=nodes,
             actors=_with_their_work(actors, session),
             dashboard_url=session.dashboard_url,
-            dashboard_has_token=session.dashboard_url is not None
-            and cluster.dashboard_token() is not None,
+            dashboard_has_token=session.dashboard_has_token,
         )
 
     def _look(self, session: _Session) -> asyncio.Future[_Look]:
@@ -628,6 +630,7 @@ class RayGateway:
             check=check,
             spare_aggregators=[self._make_aggregator(gpus) for _ in range(SPARE_AGGREGATORS)],
             dashboard_url=cluster.dashboard_url(),
+            dashboard_has_token=cluster.dashboard_token() is not None,
             check_slots=asyncio.Semaphore(max(1, int(cpus))),
             coming_up=[warm_up],
         )

@@ -360,7 +360,7 @@ async def test_who_looks_at_a_cluster_that_hangs_is_told_in_time(blob_url: str) 
     assert process.returncode == 0, output
     healthy, *hanging, looks, lost = output.splitlines()
     assert healthy == "True  in time True"
-    assert hanging == ["False The cluster does not answer: TimeoutError in time True"] * 20
+    assert hanging == ["False The cluster does not answer within 3 seconds. in time True"] * 20
     assert looks == "looks 1"
     assert lost in {"False lost in time True", "False starting in time True"}
 
