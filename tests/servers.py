@@ -100,10 +100,7 @@ class RayCluster:
                     *("--num-cpus=16", "--object-store-memory=100000000"),
                     *("--disable-usage-stats", f"--temp-dir={folder}"),
                 ],
-                env=bare_environment()
-                | self._authentication
-                # A machine busy with other tests may be slower than Ray's 30 s.
-                | {"RAY_raylet_start_wait_time_s": str(START_TIMEOUT_SECONDS)},
+                env=bare_environment() | self._authentication,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=REPOSITORY,
