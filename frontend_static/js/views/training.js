@@ -32,9 +32,9 @@ export default function Training({ params, query }) {
   const [deleted, setDeleted] = useState(null);
   const { data, error } = training;
 
-  if (deleted !== null) return html`<${Deleted} id=${id} name=${data?.name} />`;
+  if (deleted !== null) return html`<${Deleted} training=${data} />`;
   if (error?.status === 404) {
-    return data === undefined ? html`<${Missing} />` : html`<${Deleted} id=${id} name=${data.name} />`;
+    return data === undefined ? html`<${Missing} />` : html`<${Deleted} training=${data} />`;
   }
   if (error?.status === 403) return html`<${NotYours} was=${data !== undefined} />`;
   if (data === undefined) {
@@ -129,7 +129,7 @@ function Watched({ training, query, reload, onDeleted }) {
       </p>
       <div class="row training-badges">
         <${TrainingBadge} training=${training} />
-        <${Link} state=${log.link} />
+        <${Liveness} state=${log.link} />
       </div>
     <//>
     <div class="stack">
@@ -185,7 +185,7 @@ function compare(rounds) {
 }
 
 /** Whether what is shown is what is. */
-function Link({ state }) {
+function Liveness({ state }) {
   const [tone, icon, label] = {
     live: ["good", "activity", "Live"],
     connecting: ["quiet", "clock", "Connecting…"],
@@ -212,15 +212,22 @@ function NotYours({ was }) {
     <//>`;
 }
 
-function Deleted({ id, name }) {
-  return html`<h1 class="sr-only" tabindex="-1">${name ?? "Training"}</h1>
-    <${Empty} icon="trash-2" title="This training was deleted" action=${html`<div class="row">
-      ${home}
-      <a class="button" href=${`/api/trainings/${id}/audit/?format=jsonl`} download=${`audit-${id}.jsonl`}>
-        <${Icon} name="download" />Its audit log
-      </a>
-    </div>`}>
-      Its model is still among the models of who ran it, and its audit log is kept.
+function Deleted({ training: { id, name, actor } }) {
+  // From now on its log is its actor's; participants are gone with it.
+  const log =
+    actor === session.value.user.id &&
+    html`<a class="button" href=${`/api/trainings/${id}/audit/?format=jsonl`} download=${`audit-${id}.jsonl`}>
+      <${Icon} name="download" />Its audit log
+    </a>`;
+  return html`<h1 class="sr-only" tabindex="-1">${name}</h1>
+    <${Empty}
+      icon="trash-2"
+      title="This training was deleted"
+      action=${html`<div class="row">${home}${log}</div>`}
+    >
+      ${log
+        ? "Its model is still among your models, and its audit log is kept."
+        : "Its actor deleted it. You are asked for nothing any more."}
     <//>`;
 }
 
@@ -233,7 +240,7 @@ function LogOnly({ id }) {
       title="A training of others"
       lead="You have no part in it. As a superuser you may read its audit log."
     >
-      <div class="row training-badges"><${Link} state=${log.link} /></div>
+      <div class="row training-badges"><${Liveness} state=${log.link} /></div>
     <//>
     <section class="panel panel-body" aria-labelledby="log-title">
       <h2 id="log-title">Timeline</h2>

@@ -115,7 +115,8 @@ function RoundTable({ rows, findings, isActor, training, current, onSelect }) {
 function RoundState({ round, training }) {
   const ended = round.phase === "closed" && round.aggregated_at === null;
   if (ended) {
-    return training.aggregation_method === "FedDC"
+    const last = round.index === training.round;
+    return training.aggregation_method === "FedDC" && !last
       ? html`<${Badge} tone="good" icon="circle-check">Handed on<//>`
       : html`<${Badge} tone="bad" icon="circle-x">Given up<//>`;
   }
