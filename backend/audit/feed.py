@@ -16,7 +16,7 @@ from uuid import UUID
 from piccolo.custom_types import Combinable
 
 from backend.audit.events import AuditKind
-from backend.audit.log import EVENTS_PER_PAGE, LoggedEvent, Reader, newest_id, read_events
+from backend.audit.log import EVENTS_PER_PAGE, LoggedEvent, Reader, newest_ids, read_events
 from backend.db.conditions import any_of
 from backend.db.lookups import KEYS_PER_QUERY, Lookups
 from backend.db.tables import AuditEvent
@@ -49,6 +49,7 @@ class AuditFeed:
         self._woken = asyncio.Event()
         self._changed: set[UUID] = set()
         self._followed: dict[UUID, _Followed] = {}
+        self._newest = Lookups(newest_ids)
         self._backlogs = Lookups(_read_backlogs)
         self._rescan_at = 0.0
         self._ended = False
@@ -64,7 +65,7 @@ class AuditFeed:
         async def backlog(seen: int) -> list[LoggedEvent] | None:
             # Whatever is committed from here on arrives, and what was before is in the backlog.
             if followed.seen is None:
-                followed.begin_at(await newest_id(reader.training_id))
+                followed.begin_at(await self._newest.get(reader.training_id) or 0)
             return await self._backlogs.get((reader, seen))
 
         subscription: Subscription[LoggedEvent] = Subscription(after, backlog)

@@ -1,11 +1,12 @@
 """The audit log of a training, read page by page by who may read it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 from piccolo.custom_types import Combinable
+from piccolo.query.functions.aggregate import Max
 
 from backend.audit.disclosure import OF_THE_TRAINING, disclosed
 from backend.audit.events import AuditKind, shown_time
@@ -145,15 +146,14 @@ async def read_events(
     return msgspec.convert(rows, list[LoggedEvent])
 
 
-async def newest_id(training_id: UUID) -> int:
-    """Of the newest event in the log of a training; 0: there is none."""
-    newest = (
-        await AuditEvent.select(AuditEvent.id)
-        .where(AuditEvent.training == training_id)
-        .order_by(AuditEvent.id, ascending=False)
-        .first()
+async def newest_ids(trainings: Collection[UUID]) -> dict[UUID, int]:
+    """Id of the newest event in each log that has one."""
+    rows = (
+        await AuditEvent.select(AuditEvent.training, Max(AuditEvent.id, alias="newest"))
+        .where(AuditEvent.training.is_in(list(trainings)))
+        .group_by(AuditEvent.training)
     )
-    return 0 if newest is None else int(newest["id"])
+    return {row["training"]: row["newest"] for row in rows}
 
 
 async def _creator(training_id: UUID) -> UUID | None:
