@@ -140,9 +140,9 @@ function Watched({ training, query, reload, onDeleted }) {
         onAdd=${() => setAdding(true)}
       />
       <div class="watch">
-        <${Metrics} ...${{ metrics, training, people, chosen }} onChoose=${choose} />
+        <${Metrics} ...${{ metrics, training, people, isActor, chosen }} onChoose=${choose} />
         <${Board}
-          ...${{ training, participants, people, isActor, marks }}
+          ...${{ training, participants, people, isActor, marks, rounds: course }}
           onAdd=${() => setAdding(true)}
           onRemove=${(one) => removeParticipant(training, one, people.name(one.id), touchAll)}
           onShowRound=${showRound}

@@ -11,10 +11,12 @@ import { isRunning } from "../../words.js";
 import { standing } from "./standing.js";
 
 const SEARCH_FROM = 8;
+const RECENT_ROUNDS = 3;
 const ORDER = ["Unreachable", "Waiting", "Missed", "Delivered", "Not drawn", "Registered"];
 
-/** `marks`: rounds in which an update stood out, by participant. */
-export function Board({ training, participants, people, isActor, marks, onAdd, onRemove, onShowRound }) {
+/** `rounds` so far; `marks`: those in which an update stood out, by participant. */
+export function Board(props) {
+  const { training, participants, isActor, onAdd } = props;
   return html`<section class="panel board" aria-labelledby="board-title">
     <header>
       <h2 id="board-title">
@@ -31,14 +33,12 @@ export function Board({ training, participants, people, isActor, marks, onAdd, o
                 ? "Add participants; they are told at once what is expected of them."
                 : "Add the people whose data the model shall learn from. They keep their data at home."}
             <//>`
-          : html`<${People}
-              ...${{ rows, training, people, isActor, marks, onRemove, onShowRound }}
-            />`}
+          : html`<${People} rows=${rows} ...${props} />`}
     <//>
   </section>`;
 }
 
-function People({ rows, training, people, isActor, marks, onRemove, onShowRound }) {
+function People({ rows, training, people, isActor, rounds, marks, onRemove, onShowRound }) {
   const now = useClock(serverNow, 10_000);
   const [query, setQuery] = useState("");
   const [only, setOnly] = useState(null);
@@ -89,26 +89,41 @@ function People({ rows, training, people, isActor, marks, onRemove, onShowRound 
         (one) => html`<${Person}
           key=${one.id}
           ...${{ one, now, isActor, onRemove, onShowRound }}
-          outlier=${marks.get(one.id)?.at(-1)}
+          record=${isRunning(training) ? null : record(one.id, rounds)}
+          outlier=${recent(marks.get(one.id), rounds)}
         />`,
       )}
     </ul>
     ${shown.length === 0 && html`<p class="panel-body quiet">Nobody matches. <${Button} size="small" onClick=${() => (setQuery(""), setOnly(null))}>Show all<//></p>`}`;
 }
 
-function Person({ one, now, isActor, onRemove, onShowRound, outlier }) {
+/** In how many of the aggregated rounds somebody delivered. */
+function record(id, rounds) {
+  const aggregated = rounds.filter((round) => round.aggregated_at !== null);
+  if (aggregated.length === 0) return null;
+  const times = aggregated.filter(({ updates }) => updates.some(({ owner }) => owner === id)).length;
+  return `in ${times} of ${count(aggregated.length, "round")}`;
+}
+
+/** The last round in which somebody stood out, unless that is long ago. */
+function recent(marked, rounds) {
+  const last = marked?.at(-1);
+  return last !== undefined && rounds.at(-1).index - last <= RECENT_ROUNDS ? last : undefined;
+}
+
+function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
   const { name, state, unreachable } = one;
   return html`<li class="person">
     <div class="person-name">
       <strong class="truncate" title=${one.username}>${name}</strong>
       <span class="quiet" title=${one.last_seen_at ? dateTime(one.last_seen_at) : undefined}>
-        ${one.last_seen_at ? `seen ${ago(one.last_seen_at, now)}` : "never seen"}${one.delivered &&
+        ${record !== null && `${record}, `}${one.last_seen_at ? `seen ${ago(one.last_seen_at, now)}` : "never seen"}${one.delivered &&
         one.delivered_at &&
         `, delivered ${ago(one.delivered_at, now)}`}
       </span>
     </div>
     <div class="person-state">
-      <${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>
+      ${state.label !== "Registered" && html`<${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>`}
       ${isActor &&
       html`<${Button}
         tone="plain"

@@ -16,14 +16,14 @@ const CHARTS_AT_FIRST = 6;
 const GLOBAL = { key: "global", label: "Global", colour: "--chart-1", width: 3 };
 const BAND_COLOUR = "--chart-3";
 
-export function Metrics({ metrics, training, people, chosen, onChoose }) {
+export function Metrics({ metrics, training, people, isActor, chosen, onChoose }) {
   return html`<section class="panel" aria-labelledby="metrics-title">
     <${Loaded} resource=${metrics} lines=${8}>
       ${(data) =>
         data.series.length === 0
           ? html`<header><h2 id="metrics-title">Metrics</h2></header>
               <${NoMetrics} training=${training} />`
-          : html`<${Charts} ...${{ data, training, people, chosen, onChoose }} />`}
+          : html`<${Charts} ...${{ data, training, people, isActor, chosen, onChoose }} />`}
     <//>
   </section>`;
 }
@@ -38,7 +38,7 @@ function NoMetrics({ training }) {
   <//>`;
 }
 
-function Charts({ data, training, people, chosen, onChoose }) {
+function Charts({ data, training, people, isActor, chosen, onChoose }) {
   const kinds = Object.keys(KINDS).filter((kind) => data.series.some((one) => one.kind === kind));
   const [kind, setKind] = useState(kinds[0]);
   const [picked, setPicked] = useState("");
@@ -56,15 +56,22 @@ function Charts({ data, training, people, chosen, onChoose }) {
     () => shownKeys.map((key) => aligned(data.series, kind, key)),
     [data, kind, shownKeys.join("\n")],
   );
-  const reporters = useMemo(() => [...new Set(sets.flatMap((set) => [...set.others.keys()]))], [sets]);
+  const reporters = useMemo(() => {
+    const ids = [...new Set(sets.flatMap((set) => [...set.others.keys()]))];
+    return ids.sort((a, b) => people.name(a).localeCompare(people.name(b)));
+  }, [sets, people]);
+  // Participants are not told the mean of what came with the updates of all.
+  const hasGlobal = sets.some(({ global }) => global.some((value) => value !== null));
   const many = reporters.length > MOST_LINES;
   const drawn = many ? reporters.filter((id) => chosen.has(id)) : reporters;
   const styles = useMemo(
     () => drawn.map((id, index) => styleOf(id, many ? index : reporters.indexOf(id), people)),
     [drawn.join(), many, people],
   );
-  const legend = [GLOBAL, ...styles].filter(({ key }) => !hidden.has(key));
-  const canLog = sets.some((set) => set.global.some((value) => value > 0));
+  const legend = [...(hasGlobal ? [GLOBAL] : []), ...styles].filter(({ key }) => !hidden.has(key));
+  const canLog = sets.some(({ global, others }) =>
+    [global, ...others.values()].some((row) => row.some((value) => value > 0)),
+  );
 
   const toggle = (key) =>
     setHidden((was) => {
@@ -150,11 +157,13 @@ function Charts({ data, training, people, chosen, onChoose }) {
         <//>
       </div>
       <p class="quiet">
-        ${KINDS[kind].about} Global is the mean over participants, weighted by their samples.
+        ${KINDS[kind].about} ${hasGlobal &&
+        ` Global is the mean over participants${isActor ? ", weighted by their samples" : ""}.`}
+        ${data.complete === false && " There are so many values that lines of participants begin later."}
         ${log && " Values of 0 and below have no place on a logarithmic scale."}
       </p>
       <${Legend}
-        ...${{ styles, hidden, toggle, many, reporters, chosen, onChoose, people }}
+        ...${{ hasGlobal, styles, hidden, toggle, many, reporters, chosen, onChoose, people }}
       />
       ${wanted === "chart"
         ? html`<div class=${shownKeys.length > 1 ? "charts charts-many" : "charts"}>
@@ -189,7 +198,7 @@ function MetricChart({ set, styles, hidden, many, log, smoothing, kind, plots, h
     const scaled = log ? positive : (values) => values;
     const smooth = (values) => scaled(smoothing > 0 ? smoothed(values, smoothing) : values);
     const all = [...styles.map((style) => ({ ...style, values: set.others.get(style.key) })), { ...GLOBAL, values: set.global }]
-      .filter(({ key, values }) => values !== undefined && !hidden.has(key));
+      .filter(({ key, values }) => values?.some((value) => value !== null) && !hidden.has(key));
     const faint =
       smoothing === 0
         ? []
@@ -210,13 +219,13 @@ function MetricChart({ set, styles, hidden, many, log, smoothing, kind, plots, h
   }, [set, styles, hidden, many, log, smoothing]);
 
   const place = at ?? set.rounds.length - 1;
-  const value = set.global[place];
+  const value = set.global[place] ?? null;
   return html`<div class="chart-card">
     <div class="spread">
       <h3>${set.key}</h3>
       <span class="chart-value">
-        <strong>${number(value)}</strong>
-        <span class="quiet">${KINDS[kind].x.toLowerCase()} ${set.rounds[place]}</span>
+        ${value !== null && html`<strong>${number(value)}</strong>`}
+        <span class="quiet">${KINDS[kind].at(set.rounds[place])}</span>
       </span>
     </div>
     <${Chart}
@@ -239,14 +248,14 @@ function summary({ rounds, global, others }) {
   return `global from ${number(first[1])} at ${first[0]} to ${number(last[1])} at ${last[0]}, ${participants}`;
 }
 
-function Legend({ styles, hidden, toggle, many, reporters, chosen, onChoose, people }) {
+function Legend({ hasGlobal, styles, hidden, toggle, many, reporters, chosen, onChoose, people }) {
   const others = reporters.filter((id) => !chosen.has(id));
   const byName = useMemo(
     () => others.map((id) => [id, people.name(id)]).sort(([, a], [, b]) => a.localeCompare(b)),
     [others.join(), people],
   );
   return html`<div class="legend" role="group" aria-label="Lines in the charts">
-    <${LegendEntry} style=${GLOBAL} hidden=${hidden} toggle=${toggle} />
+    ${hasGlobal && html`<${LegendEntry} style=${GLOBAL} hidden=${hidden} toggle=${toggle} />`}
     ${many &&
     html`<${LegendEntry}
       style=${{ key: "band", label: `Middle 80 % of ${count(reporters.length, "participant")}`, colour: BAND_COLOUR, width: 6 }}
@@ -309,7 +318,9 @@ function MetricTable({ set, styles, kind, hidden }) {
   });
   const columns = [
     { key: "round", label: KINDS[kind].x, head: true, cell: ({ round }) => round, sort: ({ round }) => round },
-    { key: "global", label: "Global", num: true, cell: ({ index }) => number(set.global[index]) },
+    ...(set.global.some((value) => value !== null)
+      ? [{ key: "global", label: "Global", num: true, cell: ({ index }) => number(set.global[index]) }]
+      : []),
     ...(set.others.size > 2 ? [spread("Lowest", 0), spread("Median", 0.5), spread("Highest", 1)] : []),
     ...styles
       .filter(({ key }) => !hidden.has(key))

@@ -26,7 +26,7 @@ function Running({ training, counts, rounds, people, isActor, board, me }) {
       <div class="stack-small">
         <h2 id="now-title">
           ${training.paused ? "Paused" : `Round ${training.round}`}
-          <span class="quiet"> ${done} of ${count(training.target_num_updates, "round")} done</span>
+          <span class="quiet"> · ${done} of ${count(training.target_num_updates, "round")} done</span>
         </h2>
         <${Progress}
           value=${done}

@@ -6,23 +6,25 @@
  * do not move when a few updates are wild, as means do. A norm counts in both directions, a cosine
  * only below the median: to agree with the others more than most is no fault.
  *
- * Where nearly all updates are alike the MAD is nearly 0 and would mark trifles, so it has a floor: for
- * norms 5 % of the median; for cosines 0.016, the standard error of the sample from which the server
- * takes them. Below four updates nobody can be told apart.
+ * Where updates are much alike, or few, the scaled MAD can be tiny by chance and would mark trifles, so
+ * it has a floor: 15 % of the median for norms, which then have to be half as much again to stand out;
+ * 0.03 for cosines, twice the standard error of the sample from which the server takes them. Below
+ * four updates nobody can be told apart.
  */
 
 export const LIMIT = 3.5;
 export const FEWEST = 4;
 const MAD_TO_DEVIATION = 1.4826;
-const NORM_FLOOR = 0.05;
-const COSINE_FLOOR = 0.016;
+const NORM_FLOOR = 0.15;
+const COSINE_FLOOR = 0.03;
 
 /** The rule in words. */
 export const RULE =
   "An update is marked when its figure lies more than 3.5 scaled median absolute deviations from the " +
   "median of its round (the modified z-score of Iglewicz and Hoaglin): norms in both directions, " +
-  "cosines only downwards. It takes at least four updates in the round. Cosines are computed from a " +
-  "sample of up to 4,096 weights, which leaves an error of about 0.016.";
+  "cosines only downwards. A deviation counts as at least 15 % of the median norm, and 0.03 for cosines, " +
+  "so that trifles among equals are not marked. It takes at least four updates in the round. Cosines are " +
+  "computed from a sample of up to 4,096 weights, which leaves an error of about 0.016.";
 
 /** What it can mean, by the kind of finding. */
 export const MEANING = {

@@ -4,7 +4,7 @@ import { Button } from "../../components/button.js";
 import { Icon } from "../../components/icon.js";
 import { Empty, Loaded, Notice } from "../../components/states.js";
 import { Table } from "../../components/table.js";
-import { bytes, clockTime, count, dateTime, duration, number, percent } from "../../format.js";
+import { clockTime, dateTime, duration, number, percent } from "../../format.js";
 import { html, useEffect, useRef, useState } from "../../html.js";
 import { MEANING, RULE } from "./outliers.js";
 import { listed } from "./standing.js";
@@ -58,10 +58,11 @@ function RoundTable({ rows, findings, isActor, training, current, onSelect }) {
       cell: ({ index }) => html`<button
         type="button"
         class="text-button"
+        aria-label=${`Round ${index}`}
         aria-pressed=${index === current}
         onClick=${() => onSelect(index)}
       >
-        Round ${index}
+        ${index}
       </button>`,
     },
     { key: "state", label: "State", cell: (round) => html`<${RoundState} ...${{ round, training }} />` },
@@ -71,13 +72,6 @@ function RoundTable({ rows, findings, isActor, training, current, onSelect }) {
       num: true,
       sort: ({ delivered }) => delivered,
       cell: ({ delivered, cohort }) => (cohort ? `${delivered} of ${cohort.length}` : number(delivered)),
-    },
-    {
-      key: "collected",
-      label: "Collected in",
-      num: true,
-      sort: collectionSeconds,
-      cell: (round) => duration(collectionSeconds(round)),
     },
     ...(isActor
       ? [
@@ -90,7 +84,7 @@ function RoundTable({ rows, findings, isActor, training, current, onSelect }) {
               if (figures === null) return "–";
               return found === 0
                 ? html`<span class="quiet">none</span>`
-                : html`<${Badge} tone="warn" icon="triangle-alert">${count(found, "update")}<//>`;
+                : html`<${Badge} tone="warn" icon="triangle-alert">${found}<//>`;
             },
           },
         ]
@@ -102,6 +96,7 @@ function RoundTable({ rows, findings, isActor, training, current, onSelect }) {
       rows=${shown}
       rowKey=${({ index }) => index}
       caption="Rounds, newest first"
+      cards=${false}
     />
     ${rows.length > SHOWN_AT_FIRST &&
     html`<div class="panel-foot">
@@ -134,7 +129,8 @@ function RoundDetail({ round, people, isActor, findings, asked }) {
     <div class="stack-small">
       <h2 id="round-title" tabindex="-1" ref=${heading}>Round ${round.index}</h2>
       <p class="quiet">
-        Opened ${dateTime(round.opened_at)}${round.closed_at && `, closed ${clockTime(round.closed_at)}`}${round.aggregated_at &&
+        Opened ${dateTime(round.opened_at)}${round.closed_at &&
+        `, closed ${clockTime(round.closed_at)} after ${duration(collectionSeconds(round))}`}${round.aggregated_at &&
         `, aggregated ${clockTime(round.aggregated_at)}`}.
         ${round.extended && " Its deadline was extended."}
       </p>

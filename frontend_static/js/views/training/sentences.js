@@ -62,10 +62,10 @@ export const groupOf = (kind) => GROUP_OF.get(kind) ?? "training";
  */
 export function sentence(event, people) {
   const { kind, round, details, redacted } = event;
-  const name = (id) => (people.isMe(id) ? "you" : people.name(id));
-  const who = event.who === null ? "The server" : capital(name(event.who));
-  const whose = people.isMe(event.who) ? "Your" : `${who}'s`;
-  const people_ = (ids) => listed((ids ?? []).map(name));
+  const mine = people.isMe(event.who);
+  const who = event.who === null ? "The server" : mine ? "You" : people.name(event.who);
+  const whose = mine ? "Your" : `${who}'s`;
+  const names = (ids) => listed((ids ?? []).map((id) => (people.isMe(id) ? "you" : people.name(id))));
   const until = details.deadline_at ? ` until ${dateTime(details.deadline_at)}` : "";
 
   switch (kind) {
@@ -85,9 +85,9 @@ export function sentence(event, people) {
     case "training_failed":
       return `The training ended early: ${details.reason}`;
     case "participants_registered":
-      return details.users?.length ? `${who} added ${people_(details.users)}` : `${who} added participants`;
+      return details.users?.length ? `${who} added ${names(details.users)}` : `${who} added participants`;
     case "participants_removed":
-      return removal(details, who, people_);
+      return removal(details, who, names);
     case "round_opened":
       return `Round ${round} began${
         details.cohort && !redacted ? ` with ${count(details.cohort.length, "drawn participant")}` : ""
@@ -99,17 +99,17 @@ export function sentence(event, people) {
         ? `Round ${round} was given time${until}: ${details.reason}`
         : `Round ${round} was given more time${until}: ${details.delivered} of at least ${details.needed} had delivered`;
     case "round_closed":
-      return closing(details, who, people_, {
+      return closing(details, who, names, {
         complete: `Every update of round ${round} is in`,
         what: `round ${round}`,
       });
     case "moments_closed":
-      return closing(details, who, people_, {
+      return closing(details, who, names, {
         complete: `All SWAG moments of round ${round} are in`,
         what: `the SWAG moments of round ${round}`,
       });
     case "tests_closed":
-      return closing(details, who, people_, {
+      return closing(details, who, names, {
         complete: `Every test of round ${round} is in`,
         what: `the tests of round ${round}`,
       });
@@ -138,14 +138,14 @@ export function sentence(event, people) {
         details.rounds?.length === 1 ? "was" : "were"
       } deleted, as set up`;
     default:
-      return capital(kind.replaceAll("_", " "));
+      return kind.replaceAll("_", " ");
   }
 }
 
 function removal({ users, reason }, who, names) {
   if (reason === "left") return `${who} left the training`;
   if (reason === "missed the round") {
-    return `${capital(names(users)) || "Participants"} ${users?.length === 1 ? "was" : "were"} removed for missing a deadline`;
+    return `${names(users) || "Others"} missed a deadline and take part no more`;
   }
   return `${who} removed ${names(users) || "participants"}`;
 }
@@ -157,5 +157,3 @@ function closing({ reason, missing }, who, names, { complete, what }) {
     ? `The deadline closed ${what}${without}`
     : `${who} closed ${what}${without}`;
 }
-
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

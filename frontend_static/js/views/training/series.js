@@ -1,15 +1,19 @@
 /** Metric series: put side by side, smoothed, summed up, exported. Pure. */
 
+import { count } from "../../format.js";
+
 /** What the kinds of series are about. */
 export const KINDS = {
   test: {
     label: "Tests of the global model",
     x: "Rounds done",
+    at: (round) => (round === 0 ? "at the start" : `after ${count(round, "round")}`),
     about: "The global model after each aggregation, tested by every participant on their own data.",
   },
   update: {
     label: "Local training",
     x: "Round",
+    at: (round) => `in round ${round}`,
     about: "What participants report of their own models when they send an update, before it is aggregated.",
   },
 };

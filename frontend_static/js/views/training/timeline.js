@@ -69,24 +69,22 @@ export function Timeline({ id, log, people }) {
 function Event({ event, people }) {
   const [open, setOpen] = useState(false);
   return html`<li class="event">
-    <${Icon} name=${GROUPS[groupOf(event.kind)].icon} size=${15} />
-    <div>
-      <p>${sentence(event, people)}</p>
-      <details onToggle=${(toggled) => setOpen(toggled.currentTarget.open)}>
-        <summary>
-          <time datetime=${event.at} title=${dateTime(event.at)}>${clockTime(event.at)}</time>
-          <span class="quiet"> · event ${event.id}</span>
-        </summary>
-        ${open && html`<${Details} event=${event} />`}
-      </details>
-    </div>
+    <details onToggle=${(toggled) => setOpen(toggled.currentTarget.open)}>
+      <summary>
+        <${Icon} name=${GROUPS[groupOf(event.kind)].icon} size=${15} />
+        <span>${sentence(event, people)}</span>
+        <time datetime=${event.at} title=${dateTime(event.at)}>${clockTime(event.at)}</time>
+        <${Icon} name="chevron-down" size=${14} class="event-more" />
+      </summary>
+      ${open && html`<${Details} event=${event} />`}
+    </details>
   </li>`;
 }
 
 function Details({ event }) {
   return html`<dl class="facts event-facts">
-    <dt>Kind</dt>
-    <dd>${event.kind}</dd>
+    <dt>Event</dt>
+    <dd>${event.id}, ${event.kind}</dd>
     ${Object.entries(event.details).map(
       ([name, value]) => html`<dt>${name}</dt>
         <dd class="mono">${typeof value === "string" ? value : JSON.stringify(value)}</dd>`,
