@@ -14,19 +14,28 @@ const READ_OUT_LINES = 9;
  *   label: what it shows; xLabel; xs: whole numbers, ascending;
  *   lines: `{key, label, values, colour, width, dash?, faint?}`: `colour` names a design token, a
  *   faint line is background and not read out; band: `{low, high, colour}` or null; log: logarithmic;
- *   group: charts of one group show the same place; onAt(index | null): where the reader points;
- *   chart: a ref, which is given the uPlot.
+ *   placed(x): a place in words; group: charts of one group show the same place;
+ *   onAt(index | null): where the reader points.
  */
-export function Chart({ label, xLabel, xs, lines, band = null, log = false, height = 220, group, onAt, chart }) {
+export function Chart({
+  label,
+  xLabel,
+  xs,
+  lines,
+  band = null,
+  log = false,
+  height = 220,
+  group,
+  placed = String,
+  onAt,
+}) {
   const host = useRef(null);
+  const chart = useRef(null);
   const listener = useRef(onAt);
   listener.current = onAt;
   const [at, setAt] = useState(null);
   const [byKeys, setByKeys] = useState(false);
-  const columns = useMemo(
-    () => [xs, ...lines.map(({ values }) => values), ...(band ? [band.high, band.low] : [])],
-    [xs, lines, band],
-  );
+  const columns = useMemo(() => columnsOf({ xs, lines, band }), [xs, lines, band]);
   // What a chart is made of; only other figures need no new one.
   const shape = JSON.stringify([
     lines.map(({ key, colour, width, dash, faint }) => [key, colour, width, dash, faint]),
@@ -108,11 +117,11 @@ export function Chart({ label, xLabel, xs, lines, band = null, log = false, heig
     ${at !== null &&
     read.length > 0 &&
     html`<div class="chart-read" aria-hidden="true" style=${besides(at)}>
-      <strong>${xLabel} ${xs[at.index]}</strong>
+      <strong>${capital(placed(xs[at.index]))}</strong>
       <dl>
         ${read.map(
           (line) => html`<div key=${line.key}>
-            <dt><${Swatch} ...${line} />${line.label}</dt>
+            <dt><${Swatch} ...${line} /><span class="truncate">${line.label}</span></dt>
             <dd>${number(line.values[at.index])}</dd>
           </div>`,
         )}
@@ -121,7 +130,7 @@ export function Chart({ label, xLabel, xs, lines, band = null, log = false, heig
     <span class="sr-only" role="status">
       ${byKeys &&
       at !== null &&
-      `${xLabel} ${xs[at.index]}: ${read.map((line) => `${line.label} ${number(line.values[at.index])}`).join(", ")}`}
+      `${capital(placed(xs[at.index]))}: ${read.map((line) => `${line.label} ${number(line.values[at.index])}`).join(", ")}`}
     </span>
   </div>`;
 }
@@ -141,57 +150,79 @@ export function Swatch({ colour, width = 1.5, dash = null }) {
   </svg>`;
 }
 
-/** A picture of charts below each other, with a title and their legend: a PNG, as a Blob. */
-export function toPng(plots, title, lines) {
-  const ratio = devicePixelRatio;
-  const margin = 16 * ratio;
-  const row = 20 * ratio;
-  const width = Math.max(...plots.map(({ plot }) => plot.ctx.canvas.width)) + 2 * margin;
+const PICTURE_WIDTH = 960;
+const PICTURE_HEIGHT = 320;
+// Sharp on paper and on dense screens, whatever the screen it is made on.
+const PICTURE_RATIO = 2;
+
+/**
+ * A picture of charts below each other, with a title and their legend: a PNG, as a Blob.
+ *
+ * @param {{title: string, legend: object[], charts: object[]}} picture
+ *   legend: lines as charts have them; charts: `{name, xLabel, xs, lines, band, log}`
+ */
+export async function toPng({ title, legend, charts }) {
+  const plots = await Promise.all(charts.map(drawn));
+  const [margin, row] = [24, 22];
   const canvas = document.createElement("canvas");
-  canvas.width = width;
-  const font = (weight) => `${weight} ${13 * ratio}px ${bodyFont()}`;
   const pen = canvas.getContext("2d");
-  pen.font = font(400);
-  const places = legendPlaces(pen, lines, width - 2 * margin, ratio);
-  const legendHeight = lines.length === 0 ? 0 : (places.at(-1).line + 1) * row;
-  const charts = plots.reduce((sum, { plot }) => sum + plot.ctx.canvas.height + 1.5 * row, 0);
-  canvas.height = 2 * margin + 1.5 * row + legendHeight + charts;
+  const width = PICTURE_WIDTH + 2 * margin;
+  pen.font = `13px ${bodyFont()}`;
+  const places = legendPlaces(pen, legend, PICTURE_WIDTH);
+  const legendHeight = legend.length === 0 ? 0 : (places.at(-1).line + 1) * row;
+  const height = 2 * margin + 1.6 * row + legendHeight + charts.length * (PICTURE_HEIGHT + 1.6 * row);
+  canvas.width = width * PICTURE_RATIO;
+  canvas.height = height * PICTURE_RATIO;
+  pen.scale(PICTURE_RATIO, PICTURE_RATIO);
 
   pen.fillStyle = token("--surface");
-  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.fillRect(0, 0, width, height);
   pen.textBaseline = "top";
   pen.fillStyle = token("--text");
-  pen.font = font(600);
-  pen.fillText(title, margin, margin);
-  let top = margin + 1.5 * row;
-  pen.font = font(400);
-  for (const [index, { colour, label, width: thick = 1.5, dash = [] }] of lines.entries()) {
-    const { left, line } = places[index];
-    const y = top + line * row;
+  pen.font = `600 16px ${bodyFont()}`;
+  pen.fillText(title, margin, margin, PICTURE_WIDTH);
+  let top = margin + 1.6 * row;
+  pen.font = `13px ${bodyFont()}`;
+  for (const [index, { colour, label, width: thick, dash }] of legend.entries()) {
+    const left = margin + places[index].left;
+    const y = top + places[index].line * row;
     pen.strokeStyle = token(colour);
-    pen.lineWidth = thick * ratio;
-    pen.setLineDash((dash ?? []).map((length) => length * ratio));
+    pen.lineWidth = thick;
+    pen.setLineDash(dash ?? []);
     pen.beginPath();
-    pen.moveTo(margin + left, y + 8 * ratio);
-    pen.lineTo(margin + left + 18 * ratio, y + 8 * ratio);
+    pen.moveTo(left, y + 8);
+    pen.lineTo(left + 20, y + 8);
     pen.stroke();
-    pen.fillText(label, margin + left + 24 * ratio, y);
+    pen.fillText(label, left + 26, y);
   }
   top += legendHeight;
-  for (const { plot, name } of plots) {
-    pen.font = font(600);
+  for (const [index, { name }] of charts.entries()) {
+    pen.font = `600 13px ${bodyFont()}`;
     pen.fillText(name, margin, top + 0.4 * row);
-    pen.drawImage(plot.ctx.canvas, margin, top + 1.5 * row);
-    top += plot.ctx.canvas.height + 1.5 * row;
+    top += 1.6 * row;
+    pen.drawImage(plots[index].ctx.canvas, margin, top, PICTURE_WIDTH, PICTURE_HEIGHT);
+    plots[index].destroy();
+    top += PICTURE_HEIGHT;
   }
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
-function legendPlaces(pen, lines, width, ratio) {
+/** A plot that is on no page, once it is drawn. */
+function drawn({ xLabel, xs, lines, band, log }) {
+  return new Promise((resolve) => {
+    const scale = PICTURE_RATIO / devicePixelRatio;
+    const size = { width: PICTURE_WIDTH * scale, height: PICTURE_HEIGHT * scale };
+    const made = options({ xLabel, lines, band, log, scale, ...size, onCursor: () => {} });
+    made.hooks.draw = [resolve];
+    new uPlot(made, columnsOf({ xs, lines, band }), (_, begin) => begin());
+  });
+}
+
+function legendPlaces(pen, lines, width) {
   let left = 0;
   let line = 0;
   return lines.map(({ label }) => {
-    const needed = pen.measureText(label).width + 42 * ratio;
+    const needed = pen.measureText(label).width + 46;
     if (left > 0 && left + needed > width) {
       left = 0;
       line += 1;
@@ -202,13 +233,19 @@ function legendPlaces(pen, lines, width, ratio) {
   });
 }
 
-function options({ xLabel, lines, band, log, height, group, width, onCursor }) {
+const columnsOf = ({ xs, lines, band }) => [
+  xs,
+  ...lines.map(({ values }) => values),
+  ...(band ? [band.high, band.low] : []),
+];
+
+function options({ xLabel, lines, band, log, height, group, width, onCursor, scale = 1 }) {
   const text = token("--text-3");
-  const font = `12px ${bodyFont()}`;
+  const font = `${Math.round(12 * scale)}px ${bodyFont()}`;
   const axis = {
     stroke: text,
     font,
-    grid: { stroke: token("--grid"), width: 1 },
+    grid: { stroke: token("--grid"), width: scale },
     ticks: { show: false },
     border: { show: false },
   };
@@ -217,7 +254,7 @@ function options({ xLabel, lines, band, log, height, group, width, onCursor }) {
     width,
     height,
     legend: { show: false },
-    padding: [8, 12, 0, 0],
+    padding: [8 * scale, 12 * scale, 0, 0],
     cursor: {
       y: false,
       drag: { x: false, y: false },
@@ -233,16 +270,19 @@ function options({ xLabel, lines, band, log, height, group, width, onCursor }) {
         ...axis,
         label: xLabel,
         labelFont: font,
-        labelSize: 18,
-        size: 30,
-        gap: 6,
+        labelSize: 18 * scale,
+        size: 30 * scale,
+        space: 40 * scale,
+        gap: 6 * scale,
         incrs: WHOLE_STEPS,
         values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? String(value) : "")),
       },
       {
         ...axis,
-        size: (_, shown) => 14 + 7 * Math.max(3, ...(shown ?? []).map((one) => String(one ?? "").length)),
-        gap: 6,
+        size: (_, shown) =>
+          scale * (14 + 7 * Math.max(3, ...(shown ?? []).map((one) => String(one ?? "").length))),
+        space: 30 * scale,
+        gap: 6 * scale,
         values: (_, splits) => splits.map((value) => (value === null ? "" : number(value))),
       },
     ],
@@ -250,14 +290,14 @@ function options({ xLabel, lines, band, log, height, group, width, onCursor }) {
       {},
       ...lines.map(({ colour, width: thick, dash, faint }) => ({
         stroke: token(colour),
-        width: thick,
-        dash,
+        width: thick * scale,
+        dash: dash?.map((length) => length * scale),
         alpha: faint ? 0.25 : 1,
-        points: { size: thick > 2 ? 6 : 4, fill: token(colour), ...(faint ? { show: false } : {}) },
+        points: { size: (thick > 2 ? 6 : 4) * scale, fill: token(colour), ...(faint ? { show: false } : {}) },
         spanGaps: true,
       })),
       ...(band
-        ? [0, 1].map(() => ({ stroke: token(band.colour), width: 0.5, alpha: 0.6, points: { show: false } }))
+        ? [0, 1].map(() => ({ stroke: token(band.colour), width: 0.5 * scale, alpha: 0.6, points: { show: false } }))
         : []),
     ],
     bands: band ? [{ series: [highest, highest + 1], fill: `${token(band.colour)}26` }] : [],
@@ -280,4 +320,5 @@ function besides({ left, width, inset }) {
     : { left: `${inset + left + 12}px` };
 }
 
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const bodyFont = () => getComputedStyle(document.body).fontFamily;

@@ -6,7 +6,7 @@ import { Icon } from "../../components/icon.js";
 import { Empty, Loaded } from "../../components/states.js";
 import { Table } from "../../components/table.js";
 import { count, number } from "../../format.js";
-import { html, useId, useMemo, useRef, useState } from "../../html.js";
+import { html, useId, useMemo, useState } from "../../html.js";
 import { fileName, save } from "./save.js";
 import { aligned, keysOf, KINDS, positive, quantile, quantiles, smoothed, toCsv } from "./series.js";
 
@@ -47,7 +47,6 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
   const [smoothing, setSmoothing] = useState(0);
   const [all, setAll] = useState(false);
   const [hidden, setHidden] = useState(new Set());
-  const plots = useRef(new Map());
   const smoothingId = useId();
 
   const keys = useMemo(() => keysOf(data, kind), [data, kind]);
@@ -86,11 +85,17 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
   }
 
   async function exportPng() {
-    const pictures = shownKeys
-      .map((key) => ({ name: key, plot: plots.current.get(key)?.current }))
-      .filter(({ plot }) => plot);
-    const title = `${training.name}: ${KINDS[kind].label.toLowerCase()}, by ${KINDS[kind].x.toLowerCase()}`;
-    const blob = await toPng(pictures, title, legend);
+    const blob = await toPng({
+      title: `${training.name}: ${KINDS[kind].label.toLowerCase()}`,
+      legend,
+      charts: sets.map((set) => ({
+        name: set.key,
+        xLabel: KINDS[kind].x,
+        xs: set.rounds,
+        log,
+        ...linesOf({ set, styles, hidden, many, log, smoothing }),
+      })),
+    });
     save(blob, fileName(training.name, keys.includes(picked) ? picked : "metrics", "chart.png"));
   }
 
@@ -108,14 +113,7 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
           onPick=${setWanted}
         />
         <${Button} size="small" icon="download" onClick=${exportCsv}>CSV<//>
-        <${Button}
-          size="small"
-          icon="image"
-          onClick=${exportPng}
-          reason=${wanted === "table" ? "Show the charts first: the picture is of them." : null}
-        >
-          PNG
-        <//>
+        <${Button} size="small" icon="image" onClick=${exportPng}>PNG<//>
       </div>
     </header>
     <div class="panel-body stack">
@@ -170,7 +168,7 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
             ${sets.map(
               (set) => html`<${MetricChart}
                 key=${`${kind} ${set.key}`}
-                ...${{ set, styles, hidden, many, log, smoothing, kind, plots }}
+                ...${{ set, styles, hidden, many, log, smoothing, kind }}
                 height=${shownKeys.length > 1 ? 200 : 300}
               />`,
             )}
@@ -190,34 +188,12 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
   `;
 }
 
-function MetricChart({ set, styles, hidden, many, log, smoothing, kind, plots, height }) {
+function MetricChart({ set, styles, hidden, many, log, smoothing, kind, height }) {
   const [at, setAt] = useState(null);
-  const chart = useRef(null);
-  plots.current.set(set.key, chart);
-  const { lines, band } = useMemo(() => {
-    const scaled = log ? positive : (values) => values;
-    const smooth = (values) => scaled(smoothing > 0 ? smoothed(values, smoothing) : values);
-    const all = [...styles.map((style) => ({ ...style, values: set.others.get(style.key) })), { ...GLOBAL, values: set.global }]
-      .filter(({ key, values }) => values?.some((value) => value !== null) && !hidden.has(key));
-    const faint =
-      smoothing === 0
-        ? []
-        : all.map((line) => ({ ...line, key: `${line.key} raw`, values: scaled(line.values), width: 1, faint: true }));
-    const length = set.rounds.length;
-    return {
-      // The first is read out first, the last is drawn on top.
-      lines: [...faint, ...all.map((line) => ({ ...line, values: smooth(line.values) }))],
-      band:
-        many && !hidden.has("band")
-          ? {
-              low: smooth(quantiles(set.others, length, 0.1)),
-              high: smooth(quantiles(set.others, length, 0.9)),
-              colour: BAND_COLOUR,
-            }
-          : null,
-    };
-  }, [set, styles, hidden, many, log, smoothing]);
-
+  const { lines, band } = useMemo(
+    () => linesOf({ set, styles, hidden, many, log, smoothing }),
+    [set, styles, hidden, many, log, smoothing],
+  );
   const place = at ?? set.rounds.length - 1;
   const value = set.global[place] ?? null;
   return html`<div class="chart-card">
@@ -234,9 +210,43 @@ function MetricChart({ set, styles, hidden, many, log, smoothing, kind, plots, h
       xs=${set.rounds}
       group="metrics"
       onAt=${setAt}
-      ...${{ lines, band, log, height, chart }}
+      placed=${KINDS[kind].at}
+      ...${{ lines, band, log, height }}
     />
   </div>`;
+}
+
+/** What a chart of `set` shows: lines, those with the raw figures faint behind, and the band. */
+function linesOf({ set, styles, hidden, many, log, smoothing }) {
+  const scaled = log ? positive : (values) => values;
+  const smooth = (values) => scaled(smoothing > 0 ? smoothed(values, smoothing) : values);
+  const length = set.rounds.length;
+  const all = [
+    ...styles.map((style) => ({ ...style, values: set.others.get(style.key) })),
+    { ...GLOBAL, values: set.global },
+  ].filter(({ key, values }) => values?.some((value) => value !== null) && !hidden.has(key));
+  const raw = all.map((line) => ({
+    ...line,
+    key: `${line.key} raw`,
+    values: scaled(line.values),
+    width: 1,
+    faint: true,
+  }));
+  return {
+    // The last is drawn on top.
+    lines: [
+      ...(smoothing > 0 ? raw : []),
+      ...all.map((line) => ({ ...line, values: smooth(line.values) })),
+    ],
+    band:
+      many && !hidden.has("band")
+        ? {
+            low: smooth(quantiles(set.others, length, 0.1)),
+            high: smooth(quantiles(set.others, length, 0.9)),
+            colour: BAND_COLOUR,
+          }
+        : null,
+  };
 }
 
 /** The course of the global series, for who does not see the chart. */

@@ -77,7 +77,7 @@ function RoundTable({ rows, findings, isActor, training, current, onSelect }) {
       ? [
           {
             key: "outliers",
-            label: "Stand out",
+            label: "Outliers",
             sort: ({ index }) => findings.get(index)?.size ?? 0,
             cell: ({ index, figures }) => {
               const found = findings.get(index)?.size ?? 0;
