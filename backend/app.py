@@ -55,8 +55,8 @@ from backend.security.presence import Presence
 from backend.security.webhook_targets import WebhookPolicy
 from backend.settings import Settings
 from backend.sweeper import sweep_forever
-from backend.system.controller import HealthController
-from backend.trainings.controller import TrainingController
+from backend.system.controller import HealthController, compute
+from backend.trainings.controller import TrainingController, overview
 from backend.trainings.service import TrainingService
 from backend.uploads.controller import UploadController
 from backend.uploads.protocol import (
@@ -210,11 +210,13 @@ def create_app(
             GroupController,
             ModelController,
             TrainingController,
+            overview,
             audit_log,
             MetricController,
             predict,
             UploadController,
             HealthController,
+            compute,
             *([make_dummy] if settings.http.debug else []),
             take_callback,
             document,

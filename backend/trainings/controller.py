@@ -13,6 +13,7 @@ from backend.trainings.schemas import (
     Clients,
     CreateTraining,
     Detail,
+    Overview,
     ParticipantJson,
     RoundJson,
     TrainingCreated,
@@ -22,6 +23,26 @@ from backend.trainings.schemas import (
 from backend.trainings.service import TrainingService
 
 Trainings = NamedDependency[TrainingService]
+
+
+MAX_OVERVIEW = 500
+DEFAULT_OVERVIEW = 100
+
+
+@get("/api/overview/", tags=("trainings",))
+async def overview(
+    request: CallerRequest,
+    training_service: Trainings,
+    limit: Annotated[
+        int, QueryParameter(ge=1, le=MAX_OVERVIEW, description="At most so many.")
+    ] = DEFAULT_OVERVIEW,
+) -> Overview:
+    """Trainings that the caller runs or takes part in, the most recently active first.
+
+    With the progress of each, the course of its main metric over the last rounds, and who is
+    missing.
+    """
+    return await training_service.overview(request.user, limit=limit)
 
 
 class TrainingController(Controller):

@@ -287,6 +287,48 @@ async def test_when_the_embedded_cluster_dies_calls_fail_and_another_is_started(
     assert "torch False" in output
 
 
+async def test_who_looks_at_a_cluster_that_hangs_is_told_in_time(blob_url: str) -> None:
+    program = """
+        import time
+        import psutil
+
+        async def timed():
+            began = time.monotonic()
+            state = await gateway.cluster_state()
+            print(state.ready, state.detail, "in time", time.monotonic() - began < 10)
+
+        async def main():
+            await gateway.start()
+            await timed()
+            (head,) = (p for p in psutil.Process().children() if p.name() == "gcs_server")
+            gateway._session.looked_at = 0.0
+            head.suspend()
+            try:
+                # Many who look are one look.
+                await asyncio.gather(*(timed() for _ in range(20)))
+                print("looks", len(gateway._in_threads))
+            finally:
+                head.resume()
+            while not (await gateway.cluster_state()).ready:
+                await asyncio.sleep(0.1)
+            head.kill()
+            while (await gateway.health()).ready:
+                await asyncio.sleep(0.1)
+            await timed()
+            await gateway.stop()
+
+        asyncio.run(main())
+    """
+    process = run_program(program, blob_url)
+    output, _ = await asyncio.to_thread(process.communicate, timeout=200)
+    assert process.returncode == 0, output
+    healthy, *hanging, looks, lost = output.splitlines()
+    assert healthy == "True  in time True"
+    assert hanging == ["False The cluster does not answer: TimeoutError in time True"] * 20
+    assert looks == "looks 1"
+    assert lost in {"False lost in time True", "False starting in time True"}
+
+
 async def test_who_waited_for_a_turn_starts_no_cluster_when_it_comes_too_late(
     blob_url: str,
 ) -> None:
