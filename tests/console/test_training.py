@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+
 from tests.console.browsers import Browsing
 from tests.console.looking import look
 from tests.console.trainings import Training
 from tests.console.world import ROUNDS, World
-
 from tests.federations import Person
 
 STATES = ["finished", "waiting", "unstarted", "paused", "aborted"]
