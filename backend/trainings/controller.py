@@ -154,10 +154,16 @@ class TrainingController(Controller):
 
     @get("/{training_id:str}/rounds/")
     async def rounds(
-        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+        self,
+        request: CallerRequest,
+        training_id: FromPath[str],
+        training_service: Trainings,
+        since: Annotated[
+            int, QueryParameter(ge=0, le=1_000_000, description="Index of the first round wanted.")
+        ] = 0,
     ) -> list[RoundJson]:
         """Every round so far, with the aggregator's figures for the actor."""
-        return await training_service.rounds(training_id, request.user)
+        return await training_service.rounds(training_id, request.user, since=since)
 
     @get("/{training_id:str}/metrics/")
     async def metrics(

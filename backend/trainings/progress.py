@@ -1,5 +1,6 @@
 """How a training stands: its participants, its rounds."""
 
+from collections import defaultdict
 from uuid import UUID
 
 import msgspec
@@ -8,7 +9,7 @@ from piccolo.query.functions.aggregate import Count
 from backend.db.tables import LocalModel, Participant, Round, Training
 from backend.notifications.delivery import unreachable
 from backend.rounds.records import cohort_of
-from backend.trainings.schemas import ParticipantJson, RoundJson
+from backend.trainings.schemas import ParticipantJson, RoundJson, RoundUpdateJson
 from backend.trainings.standing import Standing, current_rounds, standings
 from compute.contract import RoundFigures
 
@@ -45,19 +46,47 @@ async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
     ]
 
 
-async def course(training: Training, *, figures: bool) -> list[RoundJson]:
-    """Rounds in order."""
-    rows = await Round.objects().where(Round.training == training.id).order_by(Round.index)
+async def course(training: Training, only: UUID | None, *, since: int) -> list[RoundJson]:
+    """Rounds from `since` on, in order; what is said about updates, of all or of one participant.
+
+    Args:
+        only: Whose updates are listed; the figures compare all of them, and are left out then.
+    """
+    rows = (
+        await Round.objects()
+        .where((Round.training == training.id) & (Round.index >= since))
+        .order_by(Round.index)
+    )
+    of_rounds = (LocalModel.training == training.id) & (LocalModel.round >= since)
     counts = (
         await LocalModel.select(LocalModel.round, Count(alias="number"))
-        .where(LocalModel.training == training.id)
+        .where(of_rounds)
         .group_by(LocalModel.round)
     )
     delivered = {count["round"]: count["number"] for count in counts}
-    return [_round_json(row, delivered.get(row.index, 0), figures=figures) for row in rows]
+    listed = of_rounds if only is None else of_rounds & (LocalModel.owner == only)
+    updates: defaultdict[int, list[RoundUpdateJson]] = defaultdict(list)
+    for update in (
+        await LocalModel.select(
+            LocalModel.id,
+            LocalModel.round,
+            LocalModel.owner,
+            LocalModel.sample_size,
+            LocalModel.received_at,
+        )
+        .where(listed)
+        .order_by(LocalModel.received_at)
+    ):
+        updates[update.pop("round")].append(RoundUpdateJson(**update))
+    return [
+        _round_json(row, delivered.get(row.index, 0), updates[row.index], figures=only is None)
+        for row in rows
+    ]
 
 
-def _round_json(row: Round, delivered: int, *, figures: bool) -> RoundJson:
+def _round_json(
+    row: Round, delivered: int, updates: list[RoundUpdateJson], *, figures: bool
+) -> RoundJson:
     cohort = cohort_of(row)
     return RoundJson(
         index=row.index,
@@ -69,6 +98,7 @@ def _round_json(row: Round, delivered: int, *, figures: bool) -> RoundJson:
         extended=row.extended,
         cohort=None if cohort is None else sorted(cohort),
         delivered=delivered,
+        updates=updates,
         figures=(
             msgspec.json.decode(row.figures, type=RoundFigures) if figures and row.figures else None
         ),

@@ -144,6 +144,15 @@ class ParticipantJson(msgspec.Struct, kw_only=True):
     last_seen_at: datetime | None
 
 
+class RoundUpdateJson(msgspec.Struct, kw_only=True):
+    """An update that was accepted in a round; `id` is its key in the figures."""
+
+    id: UUID
+    owner: UUID
+    sample_size: int
+    received_at: datetime
+
+
 class RoundJson(msgspec.Struct, kw_only=True):
     """A round of a training.
 
@@ -151,7 +160,8 @@ class RoundJson(msgspec.Struct, kw_only=True):
         deadline_at: Of the present phase; null: it waits for ever, or for nobody.
         extended: The deadline was moved once, for there was no quorum.
         cohort: Who was drawn; null: every participant.
-        delivered: Updates that were accepted.
+        delivered: How many updates were accepted.
+        updates: These, in order of arrival; for participants, their own only.
         figures: Of the aggregation, by update; null before it, and for participants.
     """
 
@@ -164,4 +174,5 @@ class RoundJson(msgspec.Struct, kw_only=True):
     extended: bool
     cohort: list[UUID] | None
     delivered: int
+    updates: list[RoundUpdateJson]
     figures: RoundFigures | None

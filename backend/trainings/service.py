@@ -147,13 +147,14 @@ class TrainingService:
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
         return await board(training, None if training.actor == caller.id else caller.id)
 
-    async def rounds(self, given_id: str, caller: Caller) -> list[RoundJson]:
-        """Every round so far; figures of updates are the actor's to see.
+    async def rounds(self, given_id: str, caller: Caller, *, since: int) -> list[RoundJson]:
+        """Every round so far from `since` on; figures of updates are the actor's to see.
 
         Raises `NotFound` or `NotAllowed`.
         """
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
-        return await course(training, figures=training.actor == caller.id)
+        only = None if training.actor == caller.id else caller.id
+        return await course(training, only, since=since)
 
     async def metrics(self, given_id: str, caller: Caller) -> TrainingMetrics:
         """What was measured in its rounds, as far as the caller may see it.

@@ -443,6 +443,12 @@ def look_at_rounds(attempt: Attempt) -> Outcome:
     return attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/rounds/")
 
 
+@tries("GET /api/trainings/{training_id}/rounds/", "local model")
+def look_for_update_in_rounds(attempt: Attempt) -> Outcome:
+    answer = attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/rounds/")
+    return answer, attempt.scene.local in answer.text
+
+
 @tries("GET /api/trainings/{training_id}/metrics/")
 def look_at_metrics(attempt: Attempt) -> Outcome:
     return attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/metrics/")
