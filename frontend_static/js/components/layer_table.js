@@ -30,7 +30,7 @@ export function LayerTable({ model }) {
     </dl>
     <div class="layers">
       <${Table}
-        caption="Layers"
+        caption="Layers of the model"
         cards=${false}
         rows=${rows}
         rowKey=${(layer) => layer.index}

@@ -1,5 +1,5 @@
 /** Several of many by typing: what was found in a list, what was chosen as chips. */
-import { count } from "../format.js";
+import { count, number } from "../format.js";
 import { html, useId, useMemo, useRef, useState } from "../html.js";
 import { Button } from "./button.js";
 import { Field } from "./field.js";
@@ -114,8 +114,10 @@ export function Picker({ label, hint, fault, items, chosen, onChange, noun, plac
               : `${count(found.length, one, many)} to choose from.`}
         </span>
         ${found.length > 1 &&
+        // Nobody means everybody there is before they have searched.
+        (text.trim() !== "" || found.length <= SHOWN) &&
         html`<${Button} size="small" icon="plus" onClick=${() => add(found)}>
-          ${`Add all ${found.length}`}
+          ${`Add all ${number(found.length)}`}
         <//>`}
       </div>
     </div>
@@ -142,7 +144,7 @@ export function Picker({ label, hint, fault, items, chosen, onChange, noun, plac
       </ul>
       ${chips.length < chosen.length &&
       html`<${Button} size="small" tone="plain" onClick=${() => setAllChips(true)}>
-        ${`Show ${chosen.length - chips.length} more`}
+        ${`Show ${number(chosen.length - chips.length)} more`}
       <//>`}
     </div>`}
     <span class="sr-only" role="status">${said}</span>

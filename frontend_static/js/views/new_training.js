@@ -62,7 +62,9 @@ function Guide({ models, trainings, query, onModels }) {
   const { draft, faults } = form;
   const model = models.find((one) => one.id === draft.modelId) ?? null;
   const metadata = useResource(
-    async (signal) => (model ? api.get(`/api/models/${model.id}/metadata/`, { signal }) : null),
+    // Nothing, as while it loads, until there is a model.
+    async (signal) =>
+      model ? api.get(`/api/models/${model.id}/metadata/`, { signal }) : undefined,
     [model?.id],
   );
   const users = useResource((signal) => api.get("/api/users/", { signal }), []);

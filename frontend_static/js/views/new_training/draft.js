@@ -1,7 +1,7 @@
 /** A training as it is being set up: what is wrong with it, and what the server is sent. Pure. */
-import { count, duration, number } from "../../format.js";
+import { count, number } from "../../format.js";
 import { AGGREGATION, UNCERTAINTY } from "../../words.js";
-import { initialOptions, OPTIONS, readOption } from "./options.js";
+import { initialOptions, OPTIONS, readOption, UNITS } from "./options.js";
 
 export const MAX_ROUNDS = 1_000_000;
 export const MAX_METRICS = 1_000;
@@ -179,18 +179,30 @@ export function courseOf(order, people) {
       `Models are handed on ${count(period - 1, "time")} between two of the ${count(order.target_num_updates, "aggregation")}.`,
     );
   }
-  const deadline = options.round_deadline_seconds;
-  const enough = options.quorum === undefined ? "all of them" : ofAll(options.quorum, asked ?? people);
-  sentences.push(
-    deadline === undefined
-      ? "A round waits until everybody asked has delivered, however long that takes."
-      : `After ${duration(deadline)} a round goes on with those that are there, if they are enough: ${enough}.`,
-  );
+  sentences.push(waitOf(options, asked ?? people));
   if (options.skip_model_tests) sentences.push("The model is not tested by participants.");
   else if (options.model_test_after_each_round === false) {
     sentences.push("Participants test the model once, after the last round.");
   } else sentences.push("Participants test the model after each aggregation.");
   return sentences;
+}
+
+function waitOf({ round_deadline_seconds: deadline, quorum, on_missed: missed }, asked) {
+  if (deadline === undefined) {
+    return "A round waits until everybody asked has delivered, however long that takes.";
+  }
+  const all = quorum === undefined;
+  const enough = all ? "everybody asked has" : `at least ${ofAll(quorum, asked)} have`;
+  const others =
+    missed === "remove" ? "Who has not is removed from the training." : "Who has not is left out of it.";
+  return `A round waits ${spelled(deadline)}, and if it has to, as long once more. Then the training goes on if ${enough} delivered, and ends if not.${all ? "" : ` ${others}`}`;
+}
+
+/** 5400 → "90 minutes". */
+function spelled(seconds) {
+  const [, , size] = UNITS.findLast(([, , each]) => seconds % each === 0) ?? UNITS[0];
+  const [unit] = UNITS.find(([, , each]) => each === size);
+  return count(seconds / size, unit.slice(0, -1));
 }
 
 /** What deserves a second look, though the server would take it. */
@@ -204,6 +216,9 @@ export function doubtsAbout(order, people) {
   }
   if (Number.isInteger(quorum) && people > 0 && quorum > asked) {
     doubts.push(`A quorum of ${number(quorum)} is more than the ${number(asked)} who are asked: a deadline that passes would end the training.`);
+  }
+  if (deadline !== undefined && quorum === undefined && people > 1) {
+    doubts.push("There is a deadline, but no quorum: one participant who does not answer ends the training.");
   }
   if (quorum !== undefined && deadline === undefined) {
     doubts.push("A quorum counts at the deadline, and a round has none: it only sets how many you need to close a round by hand.");

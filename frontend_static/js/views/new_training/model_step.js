@@ -93,7 +93,7 @@ function ModelList({ form, models, trainings }) {
           <span class="model-row-words">
             <span class="model-row-name" id=${`${id}-${model.id}`}>${model.name || "Without a name"}</span>
             <span class="quiet" id=${`${id}-${model.id}-more`}>
-              ${`${count(model.num_parameters, "parameter")} · ${shapeText(model.input_shape)} · ${ago(model.created_at)}`}
+              ${about(model)}
             </span>
           </span>
           <span class="row">
@@ -108,6 +108,15 @@ function ModelList({ form, models, trainings }) {
     html`<p class="quiet">${`${SHOWN} of ${number(found.length)} shown: search to narrow it down.`}</p>`}
   </div>`;
 }
+
+const about = (model) =>
+  [
+    count(model.num_parameters, "parameter"),
+    model.input_shape && shapeText(model.input_shape),
+    ago(model.created_at),
+  ]
+    .filter(Boolean)
+    .join(" · ");
 
 function filtered(models, text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);

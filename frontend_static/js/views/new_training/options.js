@@ -75,7 +75,7 @@ export const OPTIONS = {
   quorum: {
     step: "rounds",
     label: "Enough updates at the deadline",
-    hint: "With fewer the round waits as long once more, and then gives up. Empty: all of them.",
+    hint: "With fewer the round waits as long once more; then the training ends. Empty: all of them.",
     kind: "share",
     min: 1,
     max: MANY,

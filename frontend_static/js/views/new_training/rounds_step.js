@@ -51,6 +51,9 @@ export function RoundsStep({ form }) {
           ["none", "never"],
         ]}
       />
+    </div>
+    <h3>When somebody does not answer</h3>
+    <div class="form-grid">
       ${basic.map((name) => html`<${OptionField} key=${name} form=${form} name=${name} />`)}
     </div>
     <details

@@ -52,7 +52,7 @@ export function SummaryStep({ form, order, model, trainings, users, onEdit }) {
         ${draft.keepUpdatesForEver && html`<dt>Updates</dt><dd>kept for ever</dd>`}
       <//>
       <${Part} title="Participants" onEdit=${() => onEdit("people")}>
-        <dt>${number(people)}</dt>
+        <dt>${count(people, "person", "people")}</dt>
         <dd>${namesOf(order.clients, users.data ?? [])}</dd>
       <//>`}
     <details class="more">
