@@ -16,6 +16,7 @@ from litestar.plugins.core import MsgspecDIPlugin
 from litestar.static_files import create_static_files_router
 
 from backend.audit.controller import audit_log
+from backend.audit.feed import AuditFeed
 from backend.db.engine import Database
 from backend.dummy.controller import make_dummy
 from backend.dummy.service import DummyService
@@ -101,12 +102,17 @@ def create_app(
         public_only=settings.access.webhook_public_only,
     )
     feed = Feed()
+    audit_feed = AuditFeed()
     pusher = Pusher(database, webhooks, secret=secret, feed=feed)
     presence = Presence(database)
     callback = CallbackTarget(url=settings.http.base_url + CALLBACK_PATH, secret=secret)
     aggregation = Aggregation(gateway=gateway, blob_url=settings.storage.blobs, callback=callback)
     coordinator = Coordinator(
-        database=database, weights=weights, pusher=pusher, aggregation=aggregation
+        database=database,
+        weights=weights,
+        pusher=pusher,
+        aggregation=aggregation,
+        audit_feed=audit_feed,
     )
     reconciler = Reconciler(coordinator=coordinator, aggregation=aggregation, gateway=gateway)
     base_url = settings.http.base_url
@@ -130,7 +136,9 @@ def create_app(
         "gateway": gateway,
         "callback_target": callback,
         "coordinator": coordinator,
-        "model_service": ModelService(database=database, weights=weights, base_url=base_url),
+        "model_service": ModelService(
+            database=database, weights=weights, base_url=base_url, audit_feed=audit_feed
+        ),
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
@@ -150,6 +158,7 @@ def create_app(
         ),
         "metric_service": MetricService(database=database, coordinator=coordinator),
         "feed": feed,
+        "audit_feed": audit_feed,
         "presence": presence,
     }
 
@@ -170,6 +179,7 @@ def create_app(
                 )
             ),
             asyncio.create_task(feed.run()),
+            asyncio.create_task(audit_feed.run()),
             asyncio.create_task(presence.run()),
         ]
         for task in tasks:
@@ -225,7 +235,7 @@ def create_app(
         state=State(
             {
                 "authenticator": Authenticator(presence, settings.access.password_hashing),
-                "feed": feed,
+                "feeds": (feed, audit_feed),
             }
         ),
         lifespan=[lifespan],

@@ -4,6 +4,7 @@ from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from backend.metrics.series import TrainingMetrics
 from backend.models.schemas import AnyModelJson
 from backend.security.authentication import CallerRequest
 from backend.trainings.schemas import (
@@ -134,6 +135,18 @@ class TrainingController(Controller):
     ) -> list[RoundJson]:
         """Every round so far, with the aggregator's figures for the actor."""
         return await training_service.rounds(training_id, request.user)
+
+    @get("/{training_id:str}/metrics/")
+    async def metrics(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> TrainingMetrics:
+        """Metrics as series over rounds, of each reporter and of all; a participant sees their own.
+
+        The series without reporter is the mean over the participants, for the actor weighted by the
+        sample size of each one's latest accepted update. Participants get the plain mean, and of
+        tests only: a weighted one would tell them the others' sample sizes.
+        """
+        return await training_service.metrics(training_id, request.user)
 
     @get("/{training_id:str}/models/")
     async def models(

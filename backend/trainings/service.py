@@ -18,6 +18,7 @@ from backend.db.tables import (
     training_key,
 )
 from backend.errors import InvalidRequest, NotAllowed, NotFound
+from backend.metrics.series import TrainingMetrics, metrics_of
 from backend.models.access import Relation
 from backend.models.presentation import global_json, local_json
 from backend.models.records import insert_model, lock_model
@@ -163,6 +164,14 @@ class TrainingService:
         """
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
         return await course(training, figures=training.actor == caller.id)
+
+    async def metrics(self, given_id: str, caller: Caller) -> TrainingMetrics:
+        """What was measured in its rounds, as far as the caller may see it.
+
+        Raises `NotFound` or `NotAllowed`.
+        """
+        training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
+        return await metrics_of(training, caller)
 
     async def register(self, given_id: str, clients: list[UUID], caller: Caller) -> None:
         """Make users participants. Raises `NotFound`, `NotAllowed` or `InvalidRequest`."""
