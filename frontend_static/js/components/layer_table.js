@@ -1,5 +1,5 @@
 /** The layers of a model, from the statistics that the server made when it was uploaded. */
-import { number, bytes } from "../format.js";
+import { bytes, number } from "../format.js";
 import { html, useState } from "../html.js";
 import { shapeText } from "../model_words.js";
 import { Button } from "./button.js";
@@ -59,13 +59,14 @@ export function LayerTable({ model }) {
             num: true,
             cell: (layer) => (layer.num_params > 0 ? number(layer.num_params) : "–"),
           },
-          ...(stats.total_mult_adds > 0
+          // Of what contains layers the statistics count something else than their sum.
+          ...(rows.some((layer) => layer.is_leaf_layer && layer.macs > 0)
             ? [
                 {
                   key: "macs",
                   label: "Multiply-adds",
                   num: true,
-                  cell: (layer) => (layer.macs > 0 ? number(layer.macs) : "–"),
+                  cell: (layer) => (layer.is_leaf_layer && layer.macs > 0 ? number(layer.macs) : "–"),
                 },
               ]
             : []),

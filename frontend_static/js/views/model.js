@@ -124,19 +124,19 @@ function Actions({ model, models, training, mine, title }) {
     html`<${LinkButton} to="/trainings/new" query=${{ model: model.id }} icon="play">
       ${model.kind === "MEAN" ? "Predict as ensemble" : "Train it"}
     <//>`}
-    <${Button}
+    ${mayDelete &&
+    html`<${Button}
       tone="danger"
       icon="trash-2"
-      reason=${whyNotDeleted(model, models, training, mayDelete)}
+      reason=${whyNotDeleted(model, models, training)}
       onClick=${() => askDelete(model, training, title)}
     >
       Delete
-    <//>
+    <//>`}
   `;
 }
 
-function whyNotDeleted(model, models, training, mayDelete) {
-  if (!mayDelete) return "Only its owner or the actor of its training can delete it.";
+function whyNotDeleted(model, models, training) {
   if (training !== null && isRunning(training)) {
     return "Its training is running. Abort or delete the training first.";
   }
@@ -254,20 +254,17 @@ function Files({ model, mine, reload }) {
       href=${`${path}/preprocessing/`}
     />`}
     ${!local &&
+    (mine || !model.has_preprocessing) &&
     html`<li>
       <span class="files-words">
         ${!model.has_preprocessing &&
         html`<strong>Preprocessing</strong>
           <span class="quiet">None: inputs reach the model as they are sent.</span>`}
       </span>
-      <${Button}
-        size="small"
-        icon="upload"
-        reason=${mine ? null : "Only the owner of the model can change its preprocessing."}
-        onClick=${() => setDialog(true)}
-      >
+      ${mine &&
+      html`<${Button} size="small" icon="upload" onClick=${() => setDialog(true)}>
         ${model.has_preprocessing ? "Replace preprocessing" : "Upload preprocessing"}
-      <//>
+      <//>`}
     </li>`}
     ${dialog &&
     html`<${PreprocessingDialog}

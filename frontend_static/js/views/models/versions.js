@@ -14,7 +14,11 @@ export function Versions({ model, versions }) {
     <header>
       <h2 id="versions">Versions</h2>
       <span class="quiet">
-        ${versions.length === 1 ? "as it was uploaded" : "the newest first, one for each aggregation"}
+        ${versions.length > 1
+          ? "the newest first, one for each aggregation"
+          : model.kind === "MEAN"
+            ? "as it was made"
+            : "as it was uploaded"}
       </span>
     </header>
     <${Table}

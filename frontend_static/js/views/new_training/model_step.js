@@ -21,7 +21,9 @@ const SHOWN = 50;
  */
 export function ModelStep({ form, model, models, trainings, metadata, onUploaded }) {
   const [tab, setTab] = useState(models.length === 0 ? "upload" : "choose");
+  const fault = form.fault("model_id");
   return html`<div class="stack">
+    ${fault && html`<p class="fault" role="alert"><${Icon} name="circle-alert" />${fault}</p>`}
     <${Tabs}
       label="Where the model comes from"
       selected=${tab}
@@ -30,7 +32,7 @@ export function ModelStep({ form, model, models, trainings, metadata, onUploaded
         [
           "choose",
           `One of mine (${models.length})`,
-          () => html`<${ModelList} ...${{ form, models, trainings }} onUpload=${() => setTab("upload")} />`,
+          () => html`<${ModelList} ...${{ form, models, trainings }} />`,
         ],
         [
           "upload",
@@ -65,7 +67,6 @@ function ModelList({ form, models, trainings }) {
       Upload the network that the training is to start from.
     <//>`;
   }
-  const fault = form.fault("model_id");
   return html`<div class="stack-small">
     ${models.length > 6 &&
     html`<${TextField}
@@ -75,9 +76,7 @@ function ModelList({ form, models, trainings }) {
       value=${text}
       onInput=${setText}
     />`}
-    ${fault &&
-    html`<p class="fault" id=${`${id}-fault`}><${Icon} name="circle-alert" />${fault}</p>`}
-    <fieldset class="model-list" aria-describedby=${fault ? `${id}-fault` : undefined}>
+    <fieldset class="model-list">
       <legend class="sr-only">Model</legend>
       ${shown.map(
         (model) => html`<label key=${model.id} class="model-row">
@@ -85,7 +84,7 @@ function ModelList({ form, models, trainings }) {
             type="radio"
             name=${id}
             checked=${model.id === chosen}
-            aria-invalid=${fault ? "true" : undefined}
+            aria-invalid=${form.fault("model_id") ? "true" : undefined}
             aria-labelledby=${`${id}-${model.id}`}
             aria-describedby=${`${id}-${model.id}-more`}
             onChange=${() => form.chooseModel(model)}
