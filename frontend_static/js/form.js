@@ -1,6 +1,14 @@
 /** State of a form: values, what is wrong with them, and whether it is being sent. */
 import { useState } from "./html.js";
 
+/** Thrown by `send` when values are wrong before they are sent: messages by field. */
+export class Invalid extends Error {
+  constructor(fields) {
+    super("Some fields need another look.");
+    this.fields = fields;
+  }
+}
+
 /**
  * @param {object} initial values by name
  * @param {(values: object) => Promise<void>} send what it throws is shown: `fields` at the fields

@@ -15,6 +15,7 @@ export const PAGES = [
   }),
   page("/trainings/:id", "Training", () => import("./views/training.js"), { css: "training" }),
   page("/models", "Models", () => import("./views/models.js"), { css: "models" }),
+  page("/models/new", "New model", () => import("./views/new_model.js"), { css: "models" }),
   page("/models/:id", "Model", () => import("./views/model.js"), { css: "models" }),
   page("/try", "Try it", () => import("./views/try_it.js"), { css: "try_it" }),
   page("/people", "People", () => import("./views/people.js"), { css: "people" }),

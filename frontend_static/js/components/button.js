@@ -2,6 +2,7 @@
 import { html, useState } from "../html.js";
 import { href } from "../router.js";
 import { Icon } from "./icon.js";
+import { toast } from "./toast.js";
 
 /**
  * `tone`: "primary", "danger", "plain" or none; `icon`: its name; `label`: for an icon without text.
@@ -27,6 +28,8 @@ export function Button({
   async function click(event) {
     if (waits || reason !== null) {
       event.preventDefault();
+      // A title shows itself to a mouse only.
+      if (reason !== null) toast(reason, "");
       return;
     }
     const answer = onClick?.(event);

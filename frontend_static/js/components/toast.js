@@ -3,11 +3,12 @@ import { html, signal } from "../html.js";
 import { Button } from "./button.js";
 import { Icon } from "./icon.js";
 
+const ICONS = { bad: "circle-alert", good: "circle-check" };
 const SHOWN_MILLISECONDS = 6000;
 const toasts = signal([]);
 let lastKey = 0;
 
-/** `tone`: "good" or "bad". What went wrong stays until it is closed. */
+/** `tone`: "good", "bad" or none. What went wrong stays until it is closed. */
 export function toast(text, tone = "good") {
   lastKey += 1;
   const key = lastKey;
@@ -24,7 +25,7 @@ export function ToastHost() {
   return html`<div class="toasts" role="status" aria-live="polite">
     ${toasts.value.map(
       ({ key, text, tone }) => html`<div key=${key} class=${`toast toast-${tone}`}>
-        <${Icon} name=${tone === "bad" ? "circle-alert" : "circle-check"} />
+        <${Icon} name=${ICONS[tone] ?? "info"} />
         <span>${text}</span>
         <${Button} tone="plain" size="small" icon="x" label="Close message" onClick=${() => dismiss(key)} />
       </div>`,
