@@ -7,9 +7,9 @@ from piccolo.query.functions.aggregate import Count
 
 from backend.db.tables import LocalModel, Participant, Round, Training
 from backend.notifications.delivery import unreachable
-from backend.rounds.records import cohort_of, current_round, delivered_by, expected_of, tested_by
-from backend.rounds.state import RUNNING, Phase
+from backend.rounds.records import cohort_of
 from backend.trainings.schemas import ParticipantJson, RoundJson
+from backend.trainings.standing import Standing, current_rounds, standings
 from compute.contract import RoundFigures
 
 
@@ -25,14 +25,19 @@ async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
         query = query.where(Participant.user == only)
     rows = await query.order_by(Participant.id)
     unreached = await unreachable([row["user"] for row in rows])
-    expected, delivered = await _standing(training, [row["user"] for row in rows])
+    rounds = await current_rounds([training])
+    # Whether one is expected does not depend on who else is looked at.
+    found = await standings([training], rounds, {training.id: [row["user"] for row in rows]})
+    standing = found.get(training.id, Standing())
+    expected = set(standing.expected)
     return [
         ParticipantJson(
             id=row["user"],
             username=row["username"],
             registered_at=row["registered_at"],
             expected=row["user"] in expected,
-            delivered=row["user"] in delivered,
+            delivered=row["user"] in standing.delivered,
+            delivered_at=standing.delivered.get(row["user"]),
             unreachable=unreached.get(row["user"]),
             last_seen_at=row["last_seen_at"],
         )
@@ -68,15 +73,3 @@ def _round_json(row: Round, delivered: int, *, figures: bool) -> RoundJson:
             msgspec.json.decode(row.figures, type=RoundFigures) if figures and row.figures else None
         ),
     )
-
-
-async def _standing(training: Training, participants: list[UUID]) -> tuple[set[UUID], set[UUID]]:
-    """Of whom the open round expects something, and who has delivered it."""
-    if training.state not in RUNNING:
-        return set(), set()
-    row = await current_round(training)
-    if row.phase == Phase.TESTING:
-        delivered = await tested_by(training.model, row.index + 1)
-    else:
-        delivered = await delivered_by(row)
-    return set(expected_of(row, participants)), delivered
