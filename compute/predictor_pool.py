@@ -91,7 +91,11 @@ class PredictorPool(Generic[_Worker]):
                 finally:
                     self._in_use.remove(seat)
                     seat.served.add(key)
-                    await asyncio.shield(self._give_back(seat))
+                    if seat.broken:
+                        await asyncio.shield(self._end(seat.worker))
+                    else:
+                        # At once: who is next need not wait behind those who were just answered.
+                        self._idle.append(seat)
             finally:
                 self._permits.release()
 
@@ -150,12 +154,6 @@ class PredictorPool(Generic[_Worker]):
             turns.asking -= 1
             if not turns.asking:
                 del self._turns[key]
-
-    async def _give_back(self, seat: Seat[_Worker]) -> None:
-        if seat.broken:
-            await self._end(seat.worker)
-        else:
-            self._idle.append(seat)
 
 
 async def _before(deadline: float, awaitable: Awaitable[object]) -> None:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
-from litestar.response import Stream
 from litestar.status_codes import HTTP_201_CREATED
 
+from backend.byte_streams import ByteStream
 from backend.forms import FormReader
 from backend.json_bodies import is_json, read_json
 from backend.models.access import find_own_global, find_upload_target
@@ -211,7 +211,7 @@ class ModelController(Controller):
         downloads: NamedDependency[Downloads],
         format: FormatQuery = None,
         encoding: EncodingQuery = None,
-    ) -> Stream:
+    ) -> ByteStream:
         """The model file, in the container that was uploaded; or its tensors as safetensors."""
         return await downloads.send_weights(
             request,
@@ -246,7 +246,7 @@ class ModelController(Controller):
         downloads: NamedDependency[Downloads],
         format: FormatQuery = None,
         encoding: EncodingQuery = None,
-    ) -> Stream:
+    ) -> ByteStream:
         """The model file as it was after `round` aggregations; 410 when it is not kept any more."""
         return await downloads.send_weights(
             request,
@@ -263,7 +263,7 @@ class ModelController(Controller):
         model_id: FromPath[str],
         model_service: NamedDependency[ModelService],
         downloads: NamedDependency[Downloads],
-    ) -> Stream:
+    ) -> ByteStream:
         """The preprocessing module of a model."""
         digest = await model_service.preprocessing_digest(model_id, request.user)
         return await downloads.send_blob(request, digest, f"model-{model_id}-proprecessing.pt")
@@ -276,7 +276,7 @@ class ModelController(Controller):
         moment: FromPath[Literal["first", "second"]],
         model_service: NamedDependency[ModelService],
         downloads: NamedDependency[Downloads],
-    ) -> Stream:
+    ) -> ByteStream:
         """The aggregated first or second SWAG moment, a torch-saved 1-D tensor."""
         first = moment == "first"
         digest = await model_service.moment_digest(model_id, request.user, first=first)

@@ -15,19 +15,19 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.datastructures.headers import Accept
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.response import Stream
 from litestar.status_codes import (
     HTTP_200_OK,
     HTTP_206_PARTIAL_CONTENT,
     HTTP_304_NOT_MODIFIED,
 )
 
+from backend.byte_streams import ByteStream
 from backend.entity_tags import names_tag
 from backend.errors import InvalidRequest, NothingHere, RangeNotSatisfiable
 from backend.http_methods import is_head
 from backend.models.schemas import ModelWeights
 from backend.models.state_dicts import StateDictFiles
-from compute.blobs import BlobNotFound, BlobStore
+from compute.blobs import BlobNotFound, BlobStore, Chunk
 from compute.contract import TensorEncoding
 
 UserT = TypeVar("UserT")
@@ -37,7 +37,7 @@ SAFETENSORS = "application/vnd.safetensors"
 ROUND_HEADER = "Starling-Round"
 BUDGET_BYTES = 32 * 1024**2
 LEAST_CHUNK_BYTES = 64 * 1024
-LARGEST_CHUNK_BYTES = 2 * 1024**2
+LARGEST_CHUNK_BYTES = 4 * 1024**2
 
 ModelFormat = Literal["original", "safetensors"]
 
@@ -88,8 +88,9 @@ def requested_range(header: str | None, size_bytes: int) -> ByteRange | None:
 class Downloads:
     """Sends blobs and models, several at once within one budget of memory.
 
-    Each download holds two chunks: one that is sent and the next, which a thread reads meanwhile.
-    Their size is the budget's share: large for a few fast clients, small when all come at once.
+    Each download holds two chunks: one that is sent and the next, which a thread brings to memory
+    meanwhile. Their size is the budget's share: large for a few fast clients, for which changing
+    between the thread and the event loop counts, and small when all come at once.
     """
 
     def __init__(self, blobs: BlobStore, state_dicts: StateDictFiles) -> None:
@@ -105,7 +106,7 @@ class Downloads:
         name: str,
         format: ModelFormat | None,
         encoding: TensorEncoding | None,
-    ) -> Stream:
+    ) -> ByteStream:
         """The answer to GET or HEAD of a model: its file, or its tensors alone.
 
         Args:
@@ -136,7 +137,7 @@ class Downloads:
         *,
         media_type: str = BINARY,
         headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> Stream:
+    ) -> ByteStream:
         """The answer to GET or HEAD of a blob, with these headers and its own.
 
         Raises:
@@ -153,7 +154,7 @@ class Downloads:
             "Accept-Ranges": "bytes",
         }
         if names_tag(request.headers.get("if-none-match"), tag):
-            return Stream(_nothing(), status_code=HTTP_304_NOT_MODIFIED, headers=headers)
+            return ByteStream(_nothing(), status_code=HTTP_304_NOT_MODIFIED, headers=headers)
         part = _wanted_part(request, tag, size_bytes)
         # Litestar would take the handler's.
         headers["Content-Type"] = media_type
@@ -167,22 +168,22 @@ class Downloads:
             headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
         headers["Content-Length"] = str(part.end - part.start)
         content = _nothing() if is_head(request) else await self._content(digest, part)
-        return Stream(content, status_code=status, headers=headers)
+        return ByteStream(content, status_code=status, headers=headers)
 
-    async def _content(self, digest: str, part: ByteRange) -> AsyncIterator[bytes]:
+    async def _content(self, digest: str, part: ByteRange) -> AsyncIterator[Chunk]:
         share = BUDGET_BYTES // (2 * (self._under_way + 1))
         chunk_bytes = min(max(share, LEAST_CHUNK_BYTES), LARGEST_CHUNK_BYTES)
         with _replaced_meanwhile():
             chunks = await asyncio.to_thread(
-                self._blobs.read,
+                self._blobs.pieces,
                 digest,
-                chunk_bytes=chunk_bytes,
+                piece_bytes=chunk_bytes,
                 offset=part.start,
                 end=part.end,
             )
         return self._read_ahead(chunks)
 
-    async def _read_ahead(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    async def _read_ahead(self, chunks: Iterator[Chunk]) -> AsyncIterator[Chunk]:
         loop = asyncio.get_running_loop()
         self._under_way += 1
         reading = loop.run_in_executor(None, next, chunks, b"")
@@ -212,7 +213,7 @@ def _wanted_part(
     return requested_range(header, size_bytes)
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _nothing() -> AsyncIterator[Chunk]:
     yield b""
 
 

@@ -73,8 +73,9 @@ class Pusher:
 
     def wake(self) -> None:
         """Something was committed to the outbox."""
-        self._woken.set()
+        # Who waits is told before those who are called.
         self._feed.wake()
+        self._woken.set()
 
     async def run(self) -> None:
         """Deliver what waits, for ever."""

@@ -136,6 +136,7 @@ def test_an_empty_blob_is_a_blob(store: BlobStore) -> None:
     blob = store.put([])
     assert store.size(blob.digest) == 0
     assert read(store, blob.digest) == b""
+    assert list(store.pieces(blob.digest)) == []
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,9 @@ def test_a_window_is_read_in_small_chunks(store: BlobStore, offset: int, end: in
     chunks = list(store.read(DIGEST, chunk_bytes=100_000, offset=offset, end=end))
     assert b"".join(chunks) == CONTENT[offset:end]
     assert all(0 < len(chunk) <= 100_000 for chunk in chunks)
+    pieces = list(store.pieces(DIGEST, piece_bytes=100_000, offset=offset, end=end))
+    assert b"".join(pieces) == CONTENT[offset:end]
+    assert all(0 < len(piece) <= 100_000 for piece in pieces)
 
 
 def test_what_is_missing_is_said_to_be(store: BlobStore) -> None:
@@ -154,6 +158,8 @@ def test_what_is_missing_is_said_to_be(store: BlobStore) -> None:
         store.size(MISSING)
     with pytest.raises(BlobNotFound):
         store.read(MISSING)
+    with pytest.raises(BlobNotFound):
+        store.pieces(MISSING)
     with pytest.raises(BlobNotFound), store.local_path(MISSING):
         pass
     store.delete(MISSING)
