@@ -16,8 +16,8 @@ from tests.model_files import torchscript
 from tests.waiting import wait_until
 
 INPUT_SHAPE = ("None", "1", "8", "8")
-# A participant's share is drawn from so many, for a local epoch to take a tenth of a second.
-MOST_SAMPLES = 700
+# A participant's share is drawn from so many, so that a local epoch is short.
+MOST_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,14 @@ def members_of(people: Sequence[Person], seed: int = 0) -> list[Member]:
 
 @dataclass(frozen=True)
 class Training:
-    """A training on the server, and what is needed to take it on."""
+    """A training on the server, and what is needed to take it on.
+
+    Attributes:
+        name: Of its model, which is what people know it by.
+    """
 
     id: str
+    name: str
     model_id: str
     actor: Person
     members: list[Member]
