@@ -23,6 +23,7 @@ def pages(world: World) -> dict[str, tuple[str, Person | None]]:
     """Every page by its picture's name: its address, and who looks at it."""
     return {
         "sign-in": ("/sign-in", None),
+        "set-up": ("/setup", None),
         "register": ("/register", None),
         "overview": ("/", world.actor),
         "overview-newcomer": ("/", world.newcomer),
@@ -36,6 +37,7 @@ def pages(world: World) -> dict[str, tuple[str, Person | None]]:
         "training-participant": (f"/trainings/{world.waiting.id}", world.participants[4]),
         "models": ("/models", world.actor),
         "models-newcomer": ("/models", world.newcomer),
+        "new-model": ("/models/new", world.actor),
         "model": (f"/models/{world.finished.model_id}", world.actor),
         "model-swag": (f"/models/{world.swag}", world.actor),
         "model-mean": (f"/models/{world.mean}", world.actor),

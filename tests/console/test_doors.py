@@ -153,7 +153,7 @@ def test_a_session_that_ends_leads_to_the_door_and_back_to_where_one_was(
 ) -> None:
     person = world.new_person("tara", actor=True)
     page = browse("/people", by=person)
-    browse.watch(page).expect("401 GET .*/api/users/groups/")
+    browse.watch(page).expect("401 GET .*/api/users/")
     expect(page.get_by_role("cell", name="Takes part").first).to_be_visible()
     change_password(person, "another one altogether")
     page.get_by_role("tab", name="My groups").click()

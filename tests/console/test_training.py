@@ -44,7 +44,7 @@ def test_training_is_fit_to_be_seen_in_every_state(
 ) -> None:
     training: Training = getattr(world, state)
     page = shown(browse, training, world.actor, tab)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Digits")
+    expect(page.get_by_role("heading", level=1)).to_have_text(training.name)
     expect(page.get_by_role("status", name="Loading")).to_have_count(0)
     look(page)
 

@@ -1,11 +1,13 @@
 """Trainings of digits in which the test itself is every participant, in pull mode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from examples.digits.learning import score, train_
@@ -16,8 +18,8 @@ from tests.model_files import torchscript
 from tests.waiting import wait_until
 
 INPUT_SHAPE = ("None", "1", "8", "8")
-# A participant's share is drawn from so many, for a local epoch to take a tenth of a second.
-MOST_SAMPLES = 700
+# A participant's share is drawn from so many, so that a local epoch is short.
+MOST_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,14 @@ def members_of(people: Sequence[Person], seed: int = 0) -> list[Member]:
 
 @dataclass(frozen=True)
 class Training:
-    """A training on the server, and what is needed to take it on."""
+    """A training on the server, and what is needed to take it on.
+
+    Attributes:
+        name: Of its model, which is what people know it by.
+    """
 
     id: str
+    name: str
     model_id: str
     actor: Person
     members: list[Member]
@@ -77,7 +84,8 @@ class Training:
         before = self._global_model(member)
         network = digits_network(seed=0)
         network.load_state_dict(before)
-        loss = train_(network, member.samples, epochs=epochs, seed=len(member.samples))
+        with _one_thread():
+            loss = train_(network, member.samples, epochs=epochs, seed=len(member.samples))
         update = {
             name: before[name] + exaggerated * (value - before[name])
             for name, value in network.state_dict().items()
@@ -100,7 +108,8 @@ class Training:
         own = test.take(np.arange(len(member.samples) % 7, len(test), 2))
         network = digits_network(seed=0)
         network.load_state_dict(self._global_model(member))
-        result = score(network, own)
+        with _one_thread():
+            result = score(network, own)
         answer = member.person.client.post(
             f"/api/models/{self.model_id}/metrics/",
             data={
@@ -131,3 +140,14 @@ class Training:
         )
         assert answer.status_code == 200, answer.text
         return safetensors.torch.load(answer.content)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads of torch wait for each other where a server and a browser work beside them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

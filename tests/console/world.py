@@ -43,7 +43,7 @@ class World:
         actor: Ada Lovelace, who runs all the trainings here.
         participants: Five houses without webhooks.
         newcomer: Somebody who may run trainings and take part, and has neither done.
-        digits: The model that all trainings began with.
+        digits: The model that trainings begin with unless they are given another.
         finished: Six rounds with metrics, MC dropout; one update of round 3 is far off.
         waiting: Its second round waits for three of five, with a deadline in two days.
         unstarted: Has participants, and has not begun.
@@ -72,16 +72,23 @@ class World:
         )
         for round in range(ROUNDS):
             careless = self.finished.members[4] if round == 3 else None
-            self.finished.play_round(exaggerating=careless)
+            self.finished.play_round(epochs=2, exaggerating=careless)
 
-        self.aborted = self.new_training(participants=self.participants[:2])
+        self.aborted = self.new_training(
+            model=self.new_model("Postcodes"), participants=self.participants[:2]
+        )
         self.aborted.deliver(self.aborted.members[0])
         self.aborted.act("abort")
-        self.paused = self.new_training(participants=self.participants[1:4], rounds=20)
+        self.paused = self.new_training(
+            model=self.new_model("Meter readings"), participants=self.participants[1:4], rounds=20
+        )
         self.paused.deliver(self.paused.members[0])
         self.paused.act("pause")
         self.unstarted = self.new_training(
-            participants=self.participants[:3], aggregation_method="FedProx", started=False
+            model=self.new_model("Prescriptions"),
+            participants=self.participants[:3],
+            aggregation_method="FedProx",
+            started=False,
         )
         self.waiting = self.new_training(
             rounds=4,
@@ -191,8 +198,8 @@ class World:
         )
         assert answer.status_code == 201, answer.text
         training_id = str(answer.json()["training_id"])
-        model_id = str(actor.client.get(f"/api/trainings/{training_id}/").json()["model"])
-        training = Training(training_id, model_id, actor, members_of(people))
+        made = actor.client.get(f"/api/trainings/{training_id}/").json()
+        training = Training(training_id, made["name"], made["model"], actor, members_of(people))
         if started:
             training.act("start")
             training.wait_for_phase("collecting")

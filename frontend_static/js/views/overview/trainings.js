@@ -142,7 +142,7 @@ function MainMetric({ training: { main_metric: metric, state } }) {
   }
   const last = number(known.at(-1)[1]);
   return html`<div class="training-metric">
-    <${Sparkline} points=${metric.points} label=${`Course of ${metric.key}, now ${last}`} />
+    ${known.length > 1 && html`<${Sparkline} points=${metric.points} label=${`Course of ${metric.key}, now ${last}`} />`}
     <span><strong>${last}</strong> <span class="quiet">${metric.key}</span></span>
   </div>`;
 }

@@ -66,7 +66,7 @@ function ForParticipants() {
       </p>
       <${Code} label="How a participant asks for notifications" text=${askForNotifications()} />
       <p>
-        An <code>UPDATE_ROUND_START</code> names the model to download, to train, and to send back. The
+        An <code>UPDATE_ROUND_START</code> names the model to download, to train, and to send back. The${" "}
         <a href="/api/schema/redoc/">API reference</a> has every request.
       </p>
     </div>

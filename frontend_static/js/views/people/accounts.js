@@ -77,6 +77,7 @@ const columns = (open) => [
   {
     key: "manage",
     label: "",
+    num: true,
     cell: (account) =>
       html`<${Button}
         size="small"

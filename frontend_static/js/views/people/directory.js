@@ -20,6 +20,7 @@ const COLUMNS = [
   {
     key: "id",
     label: "",
+    num: true,
     cell: (user) =>
       html`<${CopyButton} text=${user.id} label="Copy id" aria-label=${`Copy id of ${user.username}`} />`,
   },

@@ -14,8 +14,8 @@ const RULES = {
   invitation: "Registration is by invitation: each link below registers one person, once.",
   closed: "Registration is closed, so that an invitation would be refused.",
 };
-const TO_CHANGE_IT = html`The setting is <code>STARLING_REGISTRATION</code>: <code>open</code>,
-  <code> invitation</code> or <code>closed</code>.`;
+const TO_CHANGE_IT = html`The setting is <code>STARLING_REGISTRATION</code>: <code>open</code>,${" "}
+  <code>invitation</code> or <code>closed</code>.`;
 
 export function Invitations() {
   const { registration } = session.value;
