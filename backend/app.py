@@ -13,10 +13,13 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
-from litestar.static_files import create_static_files_router
 
+from backend.accounts.controller import AccountController, invite
+from backend.accounts.service import AccountService
 from backend.audit.controller import audit_log
 from backend.audit.feed import AuditFeed
+from backend.console.controller import index, static_file
+from backend.console.files import ConsoleFiles
 from backend.db.engine import Database
 from backend.dummy.controller import make_dummy
 from backend.dummy.service import DummyService
@@ -38,7 +41,6 @@ from backend.notifications.controller import notifications
 from backend.notifications.feed import Feed
 from backend.notifications.pusher import Pusher
 from backend.openapi import (
-    STATIC_DIR,
     complete_document,
     document,
     openapi_config,
@@ -51,12 +53,17 @@ from backend.rounds.coordinator import Coordinator
 from backend.rounds.reconciler import Reconciler
 from backend.security.authentication import AuthenticationMiddleware, Authenticator
 from backend.security.content_negotiation import require_json_accepted
+from backend.security.media_types import forbid_sniffing
 from backend.security.presence import Presence
+from backend.security.sessions import SessionCookie, Sessions
 from backend.security.webhook_targets import WebhookPolicy
+from backend.sessions.controller import SessionController, set_up
+from backend.sessions.first_run import FirstRun
+from backend.sessions.service import SessionService
 from backend.settings import Settings
 from backend.sweeper import sweep_forever
-from backend.system.controller import HealthController
-from backend.trainings.controller import TrainingController
+from backend.system.controller import HealthController, compute
+from backend.trainings.controller import TrainingController, overview
 from backend.trainings.service import TrainingService
 from backend.uploads.controller import UploadController
 from backend.uploads.protocol import (
@@ -128,6 +135,21 @@ def create_app(
         max_upload_bytes=settings.http.max_upload_bytes,
         max_body_bytes=settings.http.max_body_bytes,
     )
+    access = settings.access
+    sessions = Sessions(database, idle_seconds=access.session_idle_seconds)
+    session_cookie = SessionCookie(base_url)
+    authenticator = Authenticator(presence, sessions, access.password_hashing)
+    users = UserService(
+        database,
+        secret,
+        webhooks=webhooks,
+        registration=access.registration,
+        password_hashing=access.password_hashing,
+    )
+    accounts = AccountService(
+        database, secret, base_url=base_url, password_hashing=access.password_hashing
+    )
+    first_run = FirstRun(users, base_url=base_url)
     injected: dict[str, object] = {
         "database": database,
         "weights": weights,
@@ -144,13 +166,19 @@ def create_app(
         ),
         "downloads": Downloads(blobs, StateDictFiles(gateway=gateway, blobs=blobs)),
         "inference": InferenceService(gateway, forms),
-        "user_service": UserService(
-            database,
-            secret,
-            webhooks=webhooks,
-            registration=settings.access.registration,
-            password_hashing=settings.access.password_hashing,
+        "user_service": users,
+        "account_service": accounts,
+        "session_service": SessionService(
+            sessions=sessions,
+            authenticator=authenticator,
+            users=users,
+            accounts=accounts,
+            first_run=first_run,
+            registration=access.registration,
+            version=version(DISTRIBUTION),
         ),
+        "session_cookie": session_cookie,
+        "console_files": ConsoleFiles(),
         "group_service": GroupService(database),
         "dummies": DummyService(database=database, gateway=gateway, secret=secret),
         "training_service": TrainingService(
@@ -167,6 +195,7 @@ def create_app(
         await database.open()
         await database.warn_unless_durable()
         await feed.open()
+        await first_run.announce()
         tasks = [
             asyncio.create_task(_connect(gateway, on_compute_ready)),
             asyncio.create_task(pusher.run()),
@@ -175,6 +204,7 @@ def create_app(
                 sweep_forever(
                     weights,
                     partial_uploads,
+                    sessions,
                     grace_seconds=settings.storage.orphan_grace_seconds,
                 )
             ),
@@ -205,36 +235,43 @@ def create_app(
 
     app = _Application(
         route_handlers=[
+            SessionController,
+            set_up,
             UserController,
+            AccountController,
+            invite,
             notifications,
             GroupController,
             ModelController,
             TrainingController,
+            overview,
             audit_log,
             MetricController,
             predict,
             UploadController,
             HealthController,
+            compute,
             *([make_dummy] if settings.http.debug else []),
             take_callback,
             document,
             swagger_ui,
             redoc,
-            create_static_files_router(
-                path="/static", directories=[STATIC_DIR], opt={"public": True}
-            ),
+            index,
+            static_file,
         ],
         dependencies={
             name: Provide(_always(part), sync_to_thread=False) for name, part in injected.items()
         },
         middleware=[DefineMiddleware(AuthenticationMiddleware)],
         before_request=before_request,
+        before_send=[forbid_sniffing],
         cors_config=_cors_config(settings),
         exception_handlers={Exception: answer_error},
-        openapi_config=openapi_config(version(DISTRIBUTION)),
+        openapi_config=openapi_config(version(DISTRIBUTION), session_cookie=session_cookie.name),
         state=State(
             {
-                "authenticator": Authenticator(presence, settings.access.password_hashing),
+                "authenticator": authenticator,
+                "session_cookie": session_cookie,
                 "feeds": (feed, audit_feed),
             }
         ),

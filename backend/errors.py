@@ -314,7 +314,10 @@ def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
 def _answer_http(request: AnyRequest, error: HTTPException) -> Response[object]:
     if error.status_code == HTTP_405_METHOD_NOT_ALLOWED:
         # No handler was found, so nobody has asked for credentials yet; the contract does first.
-        anonymous = "authorization" not in request.headers
+        anonymous = (
+            "authorization" not in request.headers
+            and request.app.state.session_cookie.secret_in(request) is None
+        )
         path = request.url.path
         if anonymous and path.startswith("/api/") and not path.startswith(PUBLIC_PREFIXES):
             response = answer(HTTP_401_UNAUTHORIZED, NO_CREDENTIALS)

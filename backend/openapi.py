@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -33,9 +32,9 @@ from litestar.serialization import encode_json
 
 from backend.forms import MULTIPART, UPLOAD_SUFFIX, URLENCODED
 from backend.security.content_negotiation import EVENT_STREAM, JSON_LINES
+from backend.security.cross_site import CSRF_HEADER
 
 VENDOR_URL = "/static/vendor"
-STATIC_DIR = Path(__file__).parent.parent / "frontend_static"
 YAML_MEDIA_TYPE = "application/vnd.oai.openapi"
 BINARY = "application/octet-stream"
 JSON_MEDIA_TYPE = "application/vnd.oai.openapi+json"
@@ -56,6 +55,10 @@ _WITHOUT_BODY = ("204", "304")
 # Operations that need no credentials.
 _PUBLIC = {
     ("/api/users/", "post"),
+    ("/api/session/", "get"),
+    ("/api/session/", "post"),
+    ("/api/session/", "delete"),
+    ("/api/setup/", "post"),
     ("/api/dummy/", "get"),
     ("/health/live", "get"),
     ("/health/ready", "get"),
@@ -258,11 +261,14 @@ async def redoc(request: Request[object, object, State]) -> bytes:
     return _REDOC.render(request, request.app.openapi_schema.to_schema())
 
 
-def openapi_config(version: str) -> OpenAPIConfig:
+def openapi_config(version: str, *, session_cookie: str) -> OpenAPIConfig:
     """What the document says about the API as a whole.
 
     Litestar would also serve pages at the root of its path, where the contract has the document; so
     it only serves the JSON that the two pages load.
+
+    Args:
+        session_cookie: Name of the cookie.
     """
     return OpenAPIConfig(
         title="Starling",
@@ -270,7 +276,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description="Federated learning: train one model together, keep the data at home.",
         path="/api/schema/document",
         render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-        security=[{"token": []}, {"basic": []}],
+        security=[{"token": []}, {"basic": []}, {"session": []}],
         components=Components(
             security_schemes={
                 "token": SecurityScheme(
@@ -280,6 +286,15 @@ def openapi_config(version: str) -> OpenAPIConfig:
                     description="`Token <40 hex digits>`",
                 ),
                 "basic": SecurityScheme(type="http", scheme="basic"),
+                "session": SecurityScheme(
+                    type="apiKey",
+                    name=session_cookie,
+                    security_scheme_in="cookie",
+                    description=(
+                        "Set by `POST /api/session/`, for the web console. What is not a GET needs "
+                        f"the answer's `csrf_token` too, as header `{CSRF_HEADER}`."
+                    ),
+                ),
             }
         ),
     )

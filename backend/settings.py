@@ -111,6 +111,7 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
         password_hashing: What argon2id takes for a password set from now on: RFC 9106's low-memory
             profile (64 MiB, 3 passes, 4 lanes), or the least that OWASP recommends (19 MiB, 2
             passes, 1 lane), an eighth of the work.
+        session_idle_seconds: A browser that was not used for so long has to sign in again.
         trusted_proxies: Addresses or networks whose X-Forwarded-For is believed; `*` for any.
         cors_origins: Origins whose pages may call the API from a browser; `*` for any.
         webhook_allow_loopback: Whether webhooks may go to this machine although others reach it.
@@ -119,6 +120,7 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     registration: Registration = "open"
     password_hashing: PasswordHashing = DEFAULT_HASHING
+    session_idle_seconds: Seconds = 12 * 3600.0
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     webhook_allow_loopback: bool = False
@@ -180,6 +182,12 @@ VARIABLES: tuple[Variable, ...] = (
         "access",
         "password_hashing",
         "rfc9106 (64 MiB a password), or owasp (19 MiB) for small machines",
+    ),
+    Variable(
+        "STARLING_SESSION_IDLE_SECONDS",
+        "access",
+        "session_idle_seconds",
+        "time without use after which a browser has to sign in again",
     ),
     Variable(
         "STARLING_TRUSTED_PROXIES",

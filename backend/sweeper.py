@@ -1,4 +1,4 @@
-"""Deletes what crashes and broken connections left behind, above all blobs without a row.
+"""Deletes what is over, and what crashes and broken connections left, above all orphaned blobs.
 
 A blob is written before its row, so a crash between the two, or a COMMIT whose outcome was not
 learnt, leaves a blob alone; so does one between marking weights as deleted and deleting them.
@@ -10,6 +10,7 @@ import logging
 
 from backend.db.tables import GlobalModel
 from backend.errors import OUTAGES
+from backend.security.sessions import Sessions
 from backend.uploads.service import PartialUploads
 from backend.weights import Weights, referenced
 
@@ -21,13 +22,19 @@ BATCH = 500
 
 
 async def sweep_forever(
-    weights: Weights, partial_uploads: PartialUploads, *, grace_seconds: float
+    weights: Weights,
+    partial_uploads: PartialUploads,
+    sessions: Sessions,
+    *,
+    grace_seconds: float,
 ) -> None:
     """Sweep at once and every hour, until cancelled."""
     while True:
         try:
             if expired := await partial_uploads.sweep():
                 logger.info("deleted %d uploads whose time was over", expired)
+            if over := await sessions.sweep():
+                logger.debug("forgot %d sessions that were over", over)
             await sweep(weights, grace_seconds=grace_seconds)
         except tuple(OUTAGES) as error:
             logger.warning("orphans are swept later: %s", error)

@@ -55,6 +55,19 @@ class User(Table, tablename="starling_user"):
     )
 
 
+# Not named "session": the index of its `user` would have a name that PostgreSQL reserves.
+class Session(Table, tablename="browser_session"):
+    """A browser in which somebody is signed in; it holds the secret, as a cookie."""
+
+    id = Serial(primary_key=True)
+    secret_hash = Varchar(length=64, unique=True, help_text="SHA-256 of the secret, hex")
+    user = ForeignKey(User, index=True, null=False)
+    created_at = Timestamptz(default=TimestamptzNow())
+    expires_at = Timestamptz(
+        index=True, default=None, help_text="over then, unless it is used before"
+    )
+
+
 class UsedInvitation(Table, tablename="used_invitation"):
     """An invitation that somebody has registered with; nobody can again."""
 
@@ -259,6 +272,7 @@ class PartialUpload(Table, tablename="partial_upload"):
 
 TABLES: tuple[type[Table], ...] = (
     User,
+    Session,
     UsedInvitation,
     Group,
     Membership,

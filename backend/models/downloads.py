@@ -22,6 +22,7 @@ from litestar.status_codes import (
     HTTP_304_NOT_MODIFIED,
 )
 
+from backend.entity_tags import names_tag
 from backend.errors import InvalidRequest, NothingHere, RangeNotSatisfiable
 from backend.http_methods import is_head
 from backend.models.schemas import ModelWeights
@@ -50,7 +51,6 @@ DOWNLOAD_RESPONSES = {
 }
 
 _RANGE = re.compile(r"bytes\s*=\s*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))\s*", re.IGNORECASE)
-_ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
 class ByteRange(NamedTuple):
@@ -83,13 +83,6 @@ def requested_range(header: str | None, size_bytes: int) -> ByteRange | None:
     if start >= size_bytes:
         raise RangeNotSatisfiable(size_bytes)
     return ByteRange(start, min(end, size_bytes))
-
-
-def names_tag(header: str | None, tag: str) -> bool:
-    """Whether an `If-None-Match` header lists the entity tag, or `*`."""
-    if header is None:
-        return False
-    return header.strip() == "*" or tag in _ENTITY_TAG.findall(header)
 
 
 class Downloads:

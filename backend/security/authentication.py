@@ -23,13 +23,16 @@ from backend.security.credentials import (
     PasswordCredentials,
     parse_authorization,
 )
+from backend.security.cross_site import require_own_page
 from backend.security.login_limits import LoginLimits, network_of
 from backend.security.passwords import PasswordVerifier
 from backend.security.presence import Presence
+from backend.security.sessions import SessionCookie, SessionOwner, Sessions
 from backend.security.tokens import hash_token
 from backend.settings import DEFAULT_HASHING, PasswordHashing
 
 HASHES_AT_ONCE = 4
+SESSION_OVER = "Your session is over. Sign in again."
 
 HandlerT = TypeVar("HandlerT")
 UserT = TypeVar("UserT")
@@ -37,14 +40,19 @@ AuthT = TypeVar("AuthT")
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The user behind a request."""
+    """The user behind a request.
+
+    Attributes:
+        session: Hash of the secret of the session that they are signed in with; None: a header.
+    """
 
     id: UUID
     username: str
     superuser: bool
+    session: str | None = None
 
 
-class _Account(msgspec.Struct, frozen=True):
+class Account(msgspec.Struct, frozen=True):
     """Of a user, what signing in takes."""
 
     id: UUID
@@ -55,14 +63,21 @@ class _Account(msgspec.Struct, frozen=True):
     token_hash: str
 
 
+SignInT = TypeVar("SignInT", bound=Account | SessionOwner)
 CallerRequest = Request[Caller, object, State]
 
 
 class Authenticator:
-    """Turns an `Authorization` header into the caller."""
+    """Turns an `Authorization` header, or a session, into the caller."""
 
-    def __init__(self, presence: Presence, hashing: PasswordHashing = DEFAULT_HASHING) -> None:
+    def __init__(
+        self,
+        presence: Presence,
+        sessions: Sessions,
+        hashing: PasswordHashing = DEFAULT_HASHING,
+    ) -> None:
         self._presence = presence
+        self._sessions = sessions
         self._by_name = Lookups(_users_by_name)
         self._by_token = Lookups(_users_by_token)
         self._passwords = PasswordVerifier(hashing)
@@ -83,18 +98,25 @@ class Authenticator:
         """
         credentials = parse_authorization(header)
         if isinstance(credentials, PasswordCredentials):
-            user = await self._by_name.get(credentials.username)
-            stored = user.password_hash if user is not None else None
-            if not await self._is_right(credentials, stored, address):
-                raise NotAuthenticated(WRONG_PASSWORD)
+            user = await self.check_password(credentials, address)
         else:
-            user = await self._by_token.get(hash_token(credentials.token))
-        if user is None:
-            raise NotAuthenticated(WRONG_TOKEN)
-        if not user.active:
-            raise NotAuthenticated("This account is disabled.")
+            user = _active(await self._by_token.get(hash_token(credentials.token)), WRONG_TOKEN)
         self._presence.seen(user.id)
         return Caller(user.id, user.username, user.superuser)
+
+    async def identify_session(self, secret: str) -> Caller:
+        """The user of a session. Raises `NotAuthenticated` when it is over."""
+        user = _active(await self._sessions.find(secret), SESSION_OVER)
+        self._presence.seen(user.id)
+        return Caller(user.id, user.username, user.superuser, session=user.secret_hash)
+
+    async def check_password(self, credentials: PasswordCredentials, address: str) -> Account:
+        """The account with this name and password. Raises as `identify`."""
+        found = await self._by_name.get(credentials.username)
+        stored = found.password_hash if found is not None else None
+        if not await self._is_right(credentials, stored, address):
+            raise NotAuthenticated(WRONG_PASSWORD)
+        return _active(found, WRONG_PASSWORD)
 
     async def _is_right(
         self, given: PasswordCredentials, password_hash: str | None, address: str
@@ -116,29 +138,68 @@ class Authenticator:
             return right
 
 
-async def _users_by_name(names: Collection[str]) -> dict[str, _Account]:
+async def _users_by_name(names: Collection[str]) -> dict[str, Account]:
     return {found.username: found for found in await _accounts("username", names)}
 
 
-async def _users_by_token(hashes: Collection[str]) -> dict[str, _Account]:
+async def _users_by_token(hashes: Collection[str]) -> dict[str, Account]:
     return {found.token_hash: found for found in await _accounts("token_hash", hashes)}
 
 
 async def _accounts(
     column: Literal["username", "token_hash"], values: Collection[str]
-) -> list[_Account]:
+) -> list[Account]:
     # Not through the query builder: every request waits for this one.
-    columns = ", ".join(_Account.__struct_fields__)
+    columns = ", ".join(Account.__struct_fields__)
     places = ", ".join("{}" for _ in values)
     query = f"SELECT {columns} FROM starling_user WHERE {column} IN ({places})"  # noqa: S608
-    return msgspec.convert(await User.raw(query, *values), list[_Account])
+    return msgspec.convert(await User.raw(query, *values), list[Account])
+
+
+def _active(user: SignInT | None, refusal: str) -> SignInT:
+    if user is None:
+        raise NotAuthenticated(refusal)
+    if not user.active:
+        raise NotAuthenticated("This account is disabled.")
+    return user
 
 
 async def identify_caller(connection: ASGIConnection[HandlerT, UserT, AuthT, State]) -> Caller:
-    """The caller of a request, also where the middleware does not ask. Raises as `identify`."""
+    """The caller of a request, also where the middleware does not ask.
+
+    Raises:
+        NotAuthenticated, TooManyAttempts: as `identify` and `identify_session`.
+        NotAllowed: a session's cookie came with a change that no page of ours asks for.
+    """
     authenticator = cast("Authenticator", connection.app.state.authenticator)
-    address = connection.client.host if connection.client is not None else ""
-    return await authenticator.identify(connection.headers.get("authorization"), address)
+    header = connection.headers.get("authorization")
+    if header is None:
+        cookie = cast("SessionCookie", connection.app.state.session_cookie)
+        if (secret := cookie.secret_in(connection)) is not None:
+            caller = await authenticator.identify_session(secret)
+            require_own_page(connection, secret)
+            return caller
+    return await authenticator.identify(header, address_of(connection))
+
+
+async def find_caller(
+    connection: ASGIConnection[HandlerT, UserT, AuthT, State],
+) -> Caller | None:
+    """The caller where nobody need be one; None also when their session is over.
+
+    Raises as `identify_caller`, but for that.
+    """
+    try:
+        return await identify_caller(connection)
+    except NotAuthenticated:
+        if "authorization" in connection.headers:
+            raise
+        return None
+
+
+def address_of(connection: ASGIConnection[HandlerT, UserT, AuthT, State]) -> str:
+    """Where a request comes from, as far as is known."""
+    return connection.client.host if connection.client is not None else ""
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):

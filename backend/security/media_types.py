@@ -1,8 +1,9 @@
-"""Guards on the content type of a request."""
+"""Content types: of requests as declared, of answers as stated and nothing else."""
 
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers.base import BaseRouteHandler
+from litestar.types import Message, Scope
 
 from backend.errors import WrongMediaType
 
@@ -17,3 +18,12 @@ def requires_json(
         raise WrongMediaType(
             f'Unsupported media type "{declared}" in request. Send application/json.'
         )
+
+
+async def forbid_sniffing(message: Message, _: Scope) -> None:
+    """Have browsers take each answer for what it says it is.
+
+    Otherwise an uploaded file could be made to run as a script of our own pages.
+    """
+    if message["type"] == "http.response.start":
+        message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]

@@ -18,14 +18,14 @@ import asyncpg
 import click
 import msgspec
 
+from backend.accounts.schemas import AccountJson
+from backend.accounts.service import AccountService
 from backend.data_dir import DataDirInUse, open_data_dir, read_secret
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.db.tables import User
 from backend.errors import DatabaseUnavailable, StarlingError, StartupError
 from backend.security.invitations import new_invitation
-from backend.security.passwords import hash_password
-from backend.security.tokens import derive_token, hash_token
 from backend.security.webhook_targets import WebhookPolicy
 from backend.settings import Settings, load_settings
 from backend.text import RequiredText
@@ -35,25 +35,6 @@ from backend.users.service import UserService
 MAX_INVITATION_HOURS = 24 * 365
 
 ResultT = TypeVar("ResultT")
-
-
-class Accounts(msgspec.Struct, frozen=True):
-    """An open database and the secret that tokens are made with."""
-
-    database: Database
-    secret: str
-
-
-class Listed(msgspec.Struct, kw_only=True):
-    """A user in `starling user list`."""
-
-    username: str
-    id: str
-    superuser: bool
-    actor: bool
-    client: bool
-    active: bool
-    created_at: datetime
 
 
 @click.group()
@@ -90,10 +71,10 @@ def create(
     webhooks = WebhookPolicy(allow_loopback=True, public_only=settings.access.webhook_public_only)
 
     async def work() -> str:
-        async with _accounts(settings) as accounts:
+        async with _open(settings) as (database, secret):
             service = UserService(
-                accounts.database,
-                accounts.secret,
+                database,
+                secret,
                 webhooks=webhooks,
                 password_hashing=settings.access.password_hashing,
             )
@@ -108,21 +89,9 @@ def create(
 def list_users(settings: Settings, as_json: bool) -> None:
     """List all users, oldest first."""
 
-    async def work() -> list[Listed]:
-        async with _accounts(settings):
-            users = await User.objects().order_by(User.created_at)
-        return [
-            Listed(
-                username=one.username,
-                id=str(one.id),
-                superuser=one.superuser,
-                actor=one.actor,
-                client=one.client,
-                active=one.active,
-                created_at=one.created_at,
-            )
-            for one in users
-        ]
+    async def work() -> list[AccountJson]:
+        async with _accounts(settings) as accounts:
+            return await accounts.list()
 
     listed = _run(work())
     if as_json:
@@ -142,15 +111,9 @@ def token(settings: Settings, username: str, rotate: bool) -> None:
     """Print a user's API token."""
 
     async def work() -> str:
-        async with _accounts(settings) as accounts, accounts.database.write_transaction():
+        async with _accounts(settings) as accounts:
             found = await _find(username)
-            generation = found.token_generation + int(rotate)
-            made = derive_token(accounts.secret, found.id, generation)
-            if rotate:
-                await User.update(
-                    {User.token_generation: generation, User.token_hash: hash_token(made)}
-                ).where(User.id == found.id)
-            return made
+            return await (accounts.replace_token if rotate else accounts.token)(found.id)
 
     click.echo(_run(work()))
 
@@ -160,15 +123,12 @@ def token(settings: Settings, username: str, rotate: bool) -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.pass_obj
 def passwd(settings: Settings, username: str, password_stdin: bool) -> None:
-    """Give a user a new password; their token stays."""
+    """Give a user a new password and sign them out of browsers; their token stays."""
     password = _password(from_stdin=password_stdin)
 
     async def work() -> None:
         async with _accounts(settings) as accounts:
-            found = await _find(username)
-            hashed = await hash_password(password, settings.access.password_hashing)
-            async with accounts.database.write_transaction():
-                await User.update({User.password_hash: hashed}).where(User.id == found.id)
+            await accounts.set_password((await _find(username)).id, password)
 
     _run(work())
 
@@ -177,7 +137,7 @@ def passwd(settings: Settings, username: str, password_stdin: bool) -> None:
 @click.argument("username")
 @click.pass_obj
 def disable(settings: Settings, username: str) -> None:
-    """Refuse a user's password and token from now on; what they own stays."""
+    """Refuse a user's password, token and sessions from now on; what they own stays."""
     _run(_set_active(settings, username, active=False))
 
 
@@ -206,9 +166,8 @@ def invite(settings: Settings, expires_hours: int) -> None:
 
 
 async def _set_active(settings: Settings, username: str, *, active: bool) -> None:
-    async with _accounts(settings) as accounts, accounts.database.write_transaction():
-        found = await _find(username)
-        await User.update({User.active: active}).where(User.id == found.id)
+    async with _accounts(settings) as accounts:
+        await accounts.set_active((await _find(username)).id, active=active)
 
 
 async def _find(username: str) -> User:
@@ -230,15 +189,27 @@ def _password(*, from_stdin: bool) -> str:
 
 
 @asynccontextmanager
-async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    """The database, brought up to date unless a server has done that."""
+async def _accounts(settings: Settings) -> AsyncIterator[AccountService]:
+    """The accounts in the database."""
+    async with _open(settings) as (database, secret):
+        yield AccountService(
+            database,
+            secret,
+            base_url=settings.http.base_url,
+            password_hashing=settings.access.password_hashing,
+        )
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[tuple[Database, str]]:
+    """The database, brought up to date unless a server has done that, and the server's secret."""
     with _data_dir(settings) as (secret, is_served):
         database = Database(settings.storage.database)
         try:
             await database.open()
             if not is_served:
                 await migrate()
-            yield Accounts(database, secret)
+            yield database, secret
         except (DatabaseUnavailable, asyncpg.PostgresError, sqlite3.Error) as error:
             raise StartupError(f"The database cannot be used: {error}.") from error
         finally:

@@ -3,13 +3,18 @@
 from litestar import Controller, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
+from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT
 
+from backend.accounts.schemas import NewToken
+from backend.accounts.service import AccountService
 from backend.errors import AnyRequest
 from backend.groups.schemas import GroupJson
 from backend.groups.service import GroupService
 from backend.json_bodies import decode_json
-from backend.security.authentication import CallerRequest, identify_caller
+from backend.security.authentication import CallerRequest, address_of, find_caller
 from backend.security.media_types import requires_json
+from backend.sessions.schemas import ChangePassword
+from backend.sessions.service import SessionService
 from backend.trainings.schemas import TrainingJson
 from backend.trainings.service import TrainingService
 from backend.users.schemas import (
@@ -39,8 +44,7 @@ class UserController(Controller):
         # Litestar has decoded it, but takes "true" and 1 for true.
         order = decode_json(await request.body(), CreateUser)
         # Where anybody may register, wrong credentials hinder nobody.
-        asked = not user_service.registers_anybody and "authorization" in request.headers
-        caller = await identify_caller(request) if asked else None
+        caller = None if user_service.registers_anybody else await find_caller(request)
         return await user_service.register(order, caller)
 
     @get("/")
@@ -73,6 +77,23 @@ class UserController(Controller):
     ) -> WebhookSecret:
         """What webhooks to the caller are signed with; a new token comes with a new one."""
         return await user_service.webhook_secret(request.user)
+
+    @post("/myself/password/", status_code=HTTP_204_NO_CONTENT, guards=[requires_json])
+    async def change_password(
+        self,
+        request: CallerRequest,
+        data: JSONBody[ChangePassword],
+        session_service: NamedDependency[SessionService],
+    ) -> None:
+        """Change one's own password; every other session of the caller ends."""
+        await session_service.change_password(data, request.user, address_of(request))
+
+    @post("/myself/token/", status_code=HTTP_200_OK)
+    async def replace_token(
+        self, request: CallerRequest, account_service: NamedDependency[AccountService]
+    ) -> NewToken:
+        """The caller's new API token; the old one stops working."""
+        return NewToken(await account_service.replace_token(request.user.id))
 
     @get("/groups/")
     async def groups(

@@ -1,6 +1,8 @@
 """Use cases of users."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 import msgspec
@@ -25,6 +27,7 @@ from backend.users.schemas import (
     WebhookSecret,
     require_endpoint,
 )
+from backend.users.superusers import require_no_superuser
 
 
 class UserService:
@@ -57,7 +60,7 @@ class UserService:
             caller: Who asks, where they said so.
 
         Raises:
-            NotAllowed: registration is closed, or by invitation and this is no good one.
+            NotAllowed: registration is closed, or by invitation and this is no good one, or used.
             InvalidRequest: as for `create`.
         """
         if self.registers_anybody or (caller is not None and caller.superuser):
@@ -72,19 +75,31 @@ class UserService:
         invitation = read_invitation(self._secret, order.invitation, now=datetime.now(UTC))
         if invitation is None:
             raise NotAllowed("The invitation is not valid, or has expired.")
-        return await self.create(order, invitation=invitation)
+        return await self.create(order, provided=partial(_use_up, invitation))
+
+    async def create_first_superuser(self, order: CreateUser) -> UserWithToken:
+        """The new superuser, where there is none yet.
+
+        Raises:
+            Conflict: there is one.
+            InvalidRequest: as for `create`.
+        """
+        return await self.create(order, superuser=True, provided=require_no_superuser)
 
     async def create(
-        self, order: CreateUser, *, superuser: bool = False, invitation: Invitation | None = None
+        self,
+        order: CreateUser,
+        *,
+        superuser: bool = False,
+        provided: Callable[[], Awaitable[None]] | None = None,
     ) -> UserWithToken:
         """The new user with their token.
 
         Args:
-            invitation: Used up with it.
+            provided: Runs in the transaction that creates the user; what it raises undoes all.
 
         Raises:
             InvalidRequest: the name is taken or the endpoint unusable.
-            NotAllowed: the invitation was used before.
         """
         require_endpoint(order.message_endpoint, self._webhooks)
         user_id = uuid4()
@@ -103,15 +118,15 @@ class UserService:
             token_hash=hash_token(token),
         )
         async with self._database.write_transaction():
-            if invitation is not None:
-                await _use_up(invitation)
+            if provided is not None:
+                await provided()
             created = (
                 await User.insert(user)
                 .on_conflict(target=User.username, action="DO NOTHING")
                 .returning(User.id)
             )
             if not created:
-                # Raised inside, so that the invitation stays good for another name.
+                # Raised inside, so that an invitation stays good for another name.
                 raise InvalidRequest.field("username", "A user with that name already exists.")
         return _with_token(user, token)
 
@@ -127,14 +142,14 @@ class UserService:
         if user.id == caller.id:
             return _with_token(user, derive_token(self._secret, user.id, user.token_generation))
         contacts = await _contacts(caller)
-        return _user_json(user, private=caller.superuser or user.id in contacts)
+        return user_json(user, private=caller.superuser or user.id in contacts)
 
     async def myself(self, caller: Caller) -> UserJson:
         """The caller, without the token."""
         user = await User.objects().get(User.id == caller.id)
         if user is None:
             raise NotFound("User", caller.id)
-        return _user_json(user, private=True)
+        return user_json(user, private=True)
 
     async def change(self, order: ChangeUser, caller: Caller) -> UserJson:
         """The caller as changed. What waits to be pushed goes to the new endpoint.
@@ -165,7 +180,7 @@ class UserService:
         """All users, oldest first."""
         contacts = await _contacts(caller)
         users = await User.objects().order_by(User.created_at)
-        return [_user_json(u, private=caller.superuser or u.id in contacts) for u in users]
+        return [user_json(u, private=caller.superuser or u.id in contacts) for u in users]
 
 
 async def _use_up(invitation: Invitation) -> None:
@@ -189,7 +204,8 @@ async def _contacts(caller: Caller) -> set[UUID]:
     return {caller.id, *(row["user"] for row in rows)}
 
 
-def _user_json(user: User, *, private: bool) -> UserJson:
+def user_json(user: User, *, private: bool) -> UserJson:
+    """A user, with e-mail address and endpoint where `private`."""
     return UserJson(
         username=user.username,
         first_name=user.first_name,
@@ -203,5 +219,5 @@ def _user_json(user: User, *, private: bool) -> UserJson:
 
 
 def _with_token(user: User, token: str) -> UserWithToken:
-    seen = _user_json(user, private=True)
+    seen = user_json(user, private=True)
     return UserWithToken(**{f: getattr(seen, f) for f in seen.__struct_fields__}, token=token)

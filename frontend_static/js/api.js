@@ -39,9 +39,14 @@ export const del = (path, json, options) => call("DELETE", path, { json, ...opti
  *
  * @param {object} options
  *   query: names and values, null is left out; json or form (FormData): the body;
- *   signal: of an AbortController; as: "json" (default) or "response".
+ *   signal: of an AbortController; as: "json" (default) or "response";
+ *   answers: statuses that are no success, and whose body is the answer all the same.
  */
-export async function call(method, path, { query, json, form, signal, as = "json" } = {}) {
+export async function call(
+  method,
+  path,
+  { query, json, form, signal, as = "json", answers = [] } = {},
+) {
   let response;
   try {
     response = await fetch(withQuery(path, query), {
@@ -55,7 +60,7 @@ export async function call(method, path, { query, json, form, signal, as = "json
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The server does not answer. Check that it runs and is reachable.");
   }
-  if (!response.ok) throw refusal(path, response.status, await response.text());
+  if (!response.ok && !answers.includes(response.status)) throw refusal(path, response.status, await response.text());
   noteServerTime(response.headers.get("Date"));
   if (as === "response") return response;
   return response.status === 204 ? null : response.json();

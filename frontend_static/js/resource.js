@@ -11,11 +11,13 @@ import { useCallback, useEffect, useRef, useState } from "./html.js";
 export function useResource(load, inputs, { every = null } = {}) {
   const [state, setState] = useState({ data: undefined, error: null, loading: true });
   const running = useRef(null);
+  const waiting = useRef(false);
 
   const reload = useCallback(async () => {
     running.current?.abort();
     const controller = new AbortController();
     running.current = controller;
+    waiting.current = true;
     setState((was) => ({ ...was, loading: true }));
     try {
       const data = await load(controller.signal);
@@ -23,6 +25,8 @@ export function useResource(load, inputs, { every = null } = {}) {
     } catch (error) {
       if (error.name === "AbortError" || running.current !== controller) return;
       setState((was) => ({ ...was, error, loading: false }));
+    } finally {
+      if (running.current === controller) waiting.current = false;
     }
   }, inputs);
 
@@ -37,10 +41,16 @@ export function useResource(load, inputs, { every = null } = {}) {
 
   useEffect(() => {
     if (every === null) return undefined;
-    const timer = setInterval(() => {
-      if (!document.hidden) reload();
-    }, every);
-    return () => clearInterval(timer);
+    const renew = () => {
+      // An answer that takes longer than the interval would never come if each asked anew.
+      if (!document.hidden && !waiting.current) reload();
+    };
+    const timer = setInterval(renew, every);
+    document.addEventListener("visibilitychange", renew);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", renew);
+    };
   }, [reload, every]);
 
   const set = useCallback((data) => setState({ data, error: null, loading: false }), []);

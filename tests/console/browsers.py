@@ -14,6 +14,7 @@ from playwright.sync_api import (
     Playwright,
     Request,
     Response,
+    expect,
 )
 
 from tests.federations import Person
@@ -28,7 +29,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-# Two cores are shared with a server, a Ray cluster and perhaps another worker of the tests.
+# Of every wait: two cores are shared with a server, Ray, and perhaps other tests.
 PATIENCE_MILLISECONDS = 20_000
 DESKTOP = (1440, 900)
 PHONE = (375, 812)
@@ -46,6 +47,7 @@ def launch(playwright: Playwright) -> Browser:
             "The console is tested in Chromium, and there is no `chromium` on the PATH. "
             "Install it: apt-get install chromium"
         )
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     return playwright.chromium.launch(executable_path=path, args=list(FLAGS))
 
 
@@ -136,6 +138,18 @@ class Browsing:
             by: Signed in by a request of the browser's context; `sign_in` uses the form instead.
             theme: The system's: "light" or "dark".
         """
+        page = self.blank(by=by, size=size, theme=theme)
+        page.goto(f"/#{path}")
+        return page
+
+    def blank(
+        self,
+        *,
+        by: Person | None = None,
+        size: tuple[int, int] = DESKTOP,
+        theme: str = "light",
+    ) -> Page:
+        """A page that is watched, and has been nowhere yet."""
         context = self._browser.new_context(
             base_url=self._server.url,
             viewport={"width": size[0], "height": size[1]},
@@ -152,7 +166,6 @@ class Browsing:
         watch = Watch()
         watch.begin(page)
         self._watches[page] = watch
-        page.goto(f"/#{path}")
         return page
 
     def watch(self, page: Page) -> Watch:

@@ -126,3 +126,24 @@ export function FileField({ label, hint, fault, onInput, ...rest }) {
       />`}
   <//>`;
 }
+
+/** A number on a scale; `shown` is its value as people read it. */
+export function RangeField({ label, hint, value, shown = value, min, max, step, onInput, ...rest }) {
+  return html`<${Field} label=${label} hint=${hint}>
+    ${(attributes) =>
+      html`<div class="range">
+        <input
+          type="range"
+          value=${value}
+          min=${min}
+          max=${max}
+          step=${step}
+          aria-valuetext=${shown}
+          onInput=${(event) => onInput(Number(event.currentTarget.value))}
+          ...${attributes}
+          ...${rest}
+        />
+        <output for=${attributes.id}>${shown}</output>
+      </div>`}
+  <//>`;
+}

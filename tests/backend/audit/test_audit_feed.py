@@ -21,6 +21,11 @@ from tests.backend.notifications.outboxes import until_awaited
 
 
 @pytest.fixture
+def database(either_database: Database) -> Database:
+    return either_database
+
+
+@pytest.fixture
 async def feed(database: Database) -> AsyncIterator[AuditFeed]:
     feed = AuditFeed()
     reader = asyncio.create_task(feed.run())

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.entity_tags import names_tag
 from backend.errors import RangeNotSatisfiable
-from backend.models.downloads import names_tag, requested_range
+from backend.models.downloads import requested_range
 from tests.federations import People, Person, accepted_model
 from tests.model_files import tiny, torchscript
 from tests.servers import Server

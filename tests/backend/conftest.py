@@ -1,4 +1,4 @@
-"""A migrated database in the test's own process, of both kinds."""
+"""A migrated database of each kind in the test's own process."""
 
 import threading
 from collections.abc import AsyncIterator
@@ -12,7 +12,9 @@ from tests.backend.notifications.outboxes import until
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+async def either_database(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Database]:
     url = f"sqlite:///{tmp_path / 'log.sqlite'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql").new_database()

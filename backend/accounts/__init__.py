@@ -1,0 +1,1 @@
+"""Users as those see them who look after the server."""

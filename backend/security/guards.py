@@ -1,0 +1,16 @@
+"""Guards on who is calling."""
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers.base import BaseRouteHandler
+
+from backend.errors import NotAllowed
+from backend.security.authentication import Caller
+
+
+def requires_superuser(
+    connection: ASGIConnection[BaseRouteHandler, Caller, object, State], _: BaseRouteHandler
+) -> None:
+    """Refuse everybody but superusers."""
+    if not connection.user.superuser:
+        raise NotAllowed("Only superusers may do this.")

@@ -1,0 +1,1 @@
+"""Signing in from a browser, and the first superuser."""
