@@ -41,7 +41,6 @@ def pages(world: World) -> dict[str, tuple[str, Person | None]]:
         "model": (f"/models/{world.finished.model_id}", world.actor),
         "model-swag": (f"/models/{world.swag}", world.actor),
         "model-mean": (f"/models/{world.mean}", world.actor),
-        "new-model": ("/models/new", world.actor),
         "try-it": (f"/try?model={world.finished.model_id}", world.actor),
         "people": ("/people", world.actor),
         "people-superuser": ("/people", world.superuser),
