@@ -36,7 +36,7 @@ def test_a_running_training_shows_its_round_who_is_missing_and_the_time_left(
     browse: Browsing, world: World
 ) -> None:
     row = row_of(browse("/", by=world.actor), world.waiting)
-    expect(row).to_contain_text("Round 2 of 4")
+    expect(row).to_contain_text("Round 1 · 1 of 4 rounds done")
     expect(row).to_contain_text("Waiting for 3 of 5 participants.")
     expect(row).to_contain_text("1 d 23 h left.")
     missing = [member.person.username for member in world.waiting.members[2:]]

@@ -12,10 +12,11 @@ export function roundsDone(training) {
   return Math.min(target, round + (isOver(training) ? 0 : part));
 }
 
-/** "Round 3 of 6". */
+/** "Round 3 · 3 of 6 rounds done": rounds count from 0, as participants are told. */
 export function roundTitle({ state, round, target_num_updates: target }) {
   if (state === "I" || state === "C") return count(target, "round");
-  return `${state === "E" ? "Stopped in round" : "Round"} ${Math.min(round + 1, target)} of ${target}`;
+  const done = Math.min(round, target);
+  return `${state === "E" ? "Stopped in round" : "Round"} ${round} · ${done} of ${count(target, "round")} done`;
 }
 
 /** What it waits for: `{sentence, tone}`; `now` in milliseconds. */
@@ -27,7 +28,7 @@ export function standing(training, now) {
   const waiting = role === "actor" ? forEverybody(training) : forMe(training);
   const left = timeLeft(training, now);
   return {
-    sentence: [paused ? "Nothing is accepted until it goes on." : waiting, !paused && left]
+    sentence: [paused ? "Nothing new is asked of participants until it is resumed." : waiting, !paused && left]
       .filter(Boolean)
       .join(" "),
     tone: "",
