@@ -14,41 +14,9 @@ import click
 from playwright.sync_api import sync_playwright
 
 from tests.console.browsers import DESKTOP, PHONE, Browsing, launch
+from tests.console.pictures import View, views
 from tests.console.world import PASSWORD, World
-from tests.federations import Person
 from tests.servers import Server, short_temporary_folder
-
-
-def pages(world: World) -> dict[str, tuple[str, Person | None]]:
-    """Every page by its picture's name: its address, and who looks at it."""
-    return {
-        "sign-in": ("/sign-in", None),
-        "set-up": ("/setup", None),
-        "register": ("/register", None),
-        "overview": ("/", world.actor),
-        "overview-newcomer": ("/", world.newcomer),
-        "overview-participant": ("/", world.participants[4]),
-        "new-training": ("/trainings/new", world.actor),
-        "training-finished": (f"/trainings/{world.finished.id}", world.actor),
-        "training-waiting": (f"/trainings/{world.waiting.id}", world.actor),
-        "training-unstarted": (f"/trainings/{world.unstarted.id}", world.actor),
-        "training-paused": (f"/trainings/{world.paused.id}", world.actor),
-        "training-aborted": (f"/trainings/{world.aborted.id}", world.actor),
-        "training-participant": (f"/trainings/{world.waiting.id}", world.participants[4]),
-        "models": ("/models", world.actor),
-        "models-newcomer": ("/models", world.newcomer),
-        "new-model": ("/models/new", world.actor),
-        "model": (f"/models/{world.finished.model_id}", world.actor),
-        "model-swag": (f"/models/{world.swag}", world.actor),
-        "model-mean": (f"/models/{world.mean}", world.actor),
-        "try-it": (f"/try?model={world.finished.model_id}", world.actor),
-        "people": ("/people", world.actor),
-        "people-superuser": ("/people", world.superuser),
-        "profile": ("/profile", world.actor),
-        "compute": ("/compute", world.actor),
-        "compute-superuser": ("/compute", world.superuser),
-        "not-found": ("/nowhere", world.actor),
-    }
 
 
 @contextmanager
@@ -88,21 +56,34 @@ def take_all(world: World, out: Path, only: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        for name, (path, person) in pages(world).items():
+        browsing = Browsing(browser, world.server)
+        for name, view in views(world).items():
             if only not in name:
                 continue
             for size in (DESKTOP, PHONE):
                 for theme in ("light", "dark"):
-                    browsing = Browsing(browser, world.server)
-                    page = browsing(path, by=person, size=size, theme=theme)
-                    page.wait_for_load_state("networkidle")
                     target = out / f"{name}-{size[0]}-{theme}.png"
-                    page.screenshot(path=target, full_page=True)
-                    for failure in browsing.watch(page).failures:
+                    for failure in take(browsing, view, target, size=size, theme=theme):
                         click.echo(f"{target.name}: {failure}", err=True)
                     browsing.close()
             click.echo(name)
         browser.close()
+
+
+def take(
+    browsing: Browsing, view: View, target: Path, *, size: tuple[int, int], theme: str
+) -> list[str]:
+    """Take one picture; what went wrong in the page meanwhile."""
+    page = browsing(view.path, by=view.by, size=size, theme=theme)
+    page.wait_for_load_state("networkidle")
+    if view.first is not None:
+        view.first(page)
+        page.wait_for_load_state("networkidle")
+    # A navigation as high as the window would end in the middle of a longer page.
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": size[0], "height": height})
+    page.screenshot(path=target)
+    return browsing.watch(page).failures
 
 
 if __name__ == "__main__":

@@ -176,6 +176,7 @@ class Browsing:
         """Close everything; nothing is checked."""
         for context in self._contexts:
             context.close()
+        self._contexts.clear()
 
     def end(self) -> None:
         """Fail for what went wrong in any page."""

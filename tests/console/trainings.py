@@ -24,10 +24,11 @@ MOST_SAMPLES = 1000
 
 @dataclass(frozen=True)
 class Member:
-    """A participant with the digits that are theirs alone."""
+    """A participant with the digits that are theirs alone, to train on and to test with."""
 
     person: Person
     samples: Samples
+    tests: Samples
 
 
 @cache
@@ -45,9 +46,12 @@ def digits_model(seed: int = 0) -> bytes:
 
 def members_of(people: Sequence[Person], seed: int = 0) -> list[Member]:
     """Everybody with a share of their own, skewed as data of different houses are."""
-    train, _ = digits()
-    shares = dirichlet_shares(train.labels, len(people), alpha=1.0, seed=seed)
-    return [Member(person, train.take(share)) for person, share in zip(people, shares, strict=True)]
+    train, test = digits()
+    shares = dirichlet_shares(train.labels, len(people), alpha=3.0, seed=seed)
+    return [
+        Member(person, train.take(share), test.take(np.arange(number, len(test), len(people))))
+        for number, (person, share) in enumerate(zip(people, shares, strict=True))
+    ]
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,10 @@ class Training:
 
     def test(self, member: Member) -> None:
         """Report loss and accuracy of the global model on what the member tests with."""
-        _, test = digits()
-        own = test.take(np.arange(len(member.samples) % 7, len(test), 2))
         network = digits_network(seed=0)
         network.load_state_dict(self._global_model(member))
         with _one_thread():
-            result = score(network, own)
+            result = score(network, member.tests)
         answer = member.person.client.post(
             f"/api/models/{self.model_id}/metrics/",
             data={
