@@ -192,11 +192,12 @@ function stylesheet(name) {
   return stylesheets.get(name);
 }
 
+let anythingShown = false;
+
 function PageHost({ bare = false }) {
   const { page, params, query, path } = route.value;
   const [loaded, setLoaded] = useState(null);
   const [failure, setFailure] = useState(null);
-  const first = useRef(true);
 
   function load() {
     let current = true;
@@ -213,9 +214,11 @@ function PageHost({ bare = false }) {
   useEffect(() => {
     document.title = page.title === "Overview" ? "Starling" : `${page.title} · Starling`;
     scrollTo(0, 0);
+    if (loaded?.page !== page) return;
     // Who listens to the page hears where they are; not at the start, where the browser says it.
-    if (!first.current) document.querySelector("h1")?.focus();
-    first.current = false;
+    const target = anythingShown ? "main [autofocus], h1" : "main [autofocus]";
+    document.querySelector(target)?.focus();
+    anythingShown = true;
   }, [path, loaded]);
 
   // A page without its own right to be here is about to be replaced by the door.
