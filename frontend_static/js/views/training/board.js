@@ -113,8 +113,8 @@ function recent(marked, rounds) {
 
 function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
   const { name, state, unreachable } = one;
-  return html`<li class="person">
-    <div class="person-name">
+  return html`<li class="member">
+    <div class="member-name">
       <strong class="truncate" title=${one.username}>${name}</strong>
       <span class="quiet" title=${one.last_seen_at ? dateTime(one.last_seen_at) : undefined}>
         ${record !== null && `${record}, `}${one.last_seen_at ? `seen ${ago(one.last_seen_at, now)}` : "never seen"}${one.delivered &&
@@ -122,7 +122,7 @@ function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
         `, delivered ${ago(one.delivered_at, now)}`}
       </span>
     </div>
-    <div class="person-state">
+    <div class="member-state">
       ${state.label !== "Registered" && html`<${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>`}
       ${isActor &&
       html`<${Button}
@@ -134,12 +134,12 @@ function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
       />`}
     </div>
     ${unreachable &&
-    html`<p class="person-note is-bad">
+    html`<p class="member-note is-bad">
       <${Icon} name="wifi-off" size=${14} /> Webhook refused since ${ago(unreachable.since, now)}
       (${count(unreachable.attempts, "attempt")}): ${unreachable.last_error || "no answer"}. It is tried again by itself.
     </p>`}
     ${outlier !== undefined &&
-    html`<p class="person-note">
+    html`<p class="member-note">
       <${Icon} name="triangle-alert" size=${14} class="is-warn" />
       <button type="button" class="text-button" onClick=${() => onShowRound(outlier)}>
         Stood out in round ${outlier}

@@ -103,7 +103,7 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
     <header>
       <h2 id="metrics-title">Metrics</h2>
       <div class="row">
-        <${Choice}
+        <${Segmented}
           label="Show as"
           options=${[
             ["chart", "Charts"],
@@ -119,7 +119,7 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
     <div class="panel-body stack">
       <div class="metrics-controls">
         ${kinds.length > 1 &&
-        html`<${Choice}
+        html`<${Segmented}
           label="Which figures"
           options=${kinds.map((name) => [name, KINDS[name].label])}
           value=${kind}
@@ -355,8 +355,8 @@ function MetricTable({ set, styles, kind, hidden }) {
 }
 
 /** A few options of which one is on, side by side. */
-export function Choice({ label, options, value, onPick }) {
-  return html`<div class="choice" role="group" aria-label=${label}>
+export function Segmented({ label, options, value, onPick }) {
+  return html`<div class="segmented" role="group" aria-label=${label}>
     ${options.map(
       ([name, shown]) => html`<button
         type="button"

@@ -279,7 +279,7 @@ function Bar({ value, low, high }) {
   if (value === null || value === undefined) return "–";
   const share = (x) => (high === low ? 0 : Math.min(1, Math.max(0, (x - low) / (high - low))) * 100);
   const [from, to] = [share(Math.min(0, value)), share(Math.max(0, value))];
-  return html`<span class="bar">
+  return html`<span class="figure-bar">
     ${number(value, 3)}
     <span aria-hidden="true">
       <span style=${{ left: `${from}%`, width: `${Math.max(1, to - from)}%` }} />
