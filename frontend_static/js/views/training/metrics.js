@@ -355,7 +355,7 @@ function MetricTable({ set, styles, kind, hidden }) {
 }
 
 /** A few options of which one is on, side by side. */
-export function Segmented({ label, options, value, onPick }) {
+function Segmented({ label, options, value, onPick }) {
   return html`<div class="segmented" role="group" aria-label=${label}>
     ${options.map(
       ([name, shown]) => html`<button
