@@ -60,6 +60,11 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
       `${name} ${username}`.toLowerCase().includes(query.trim().toLowerCase()),
   );
 
+  function showAll() {
+    setQuery("");
+    setOnly(null);
+  }
+
   return html`${listed.length > SEARCH_FROM &&
     html`<div class="board-filter">
       <input
@@ -94,8 +99,14 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
         />`,
       )}
     </ul>
-    ${shown.length === 0 && html`<p class="panel-body quiet">Nobody matches. <${Button} size="small" onClick=${() => (setQuery(""), setOnly(null))}>Show all<//></p>`}`;
+    ${shown.length === 0 &&
+    html`<div class="panel-body row">
+      <span class="quiet">Nobody matches.</span>
+      <${Button} size="small" onClick=${showAll}>Show all<//>
+    </div>`}`;
 }
+
+const seen = ({ last_seen_at: at }, now) => (at ? `seen ${ago(at, now)}` : "never seen");
 
 /** In how many of the aggregated rounds somebody delivered. */
 function record(id, rounds) {
@@ -117,13 +128,14 @@ function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
     <div class="member-name">
       <strong class="truncate" title=${one.username}>${name}</strong>
       <span class="quiet" title=${one.last_seen_at ? dateTime(one.last_seen_at) : undefined}>
-        ${record !== null && `${record}, `}${one.last_seen_at ? `seen ${ago(one.last_seen_at, now)}` : "never seen"}${one.delivered &&
-        one.delivered_at &&
-        `, delivered ${ago(one.delivered_at, now)}`}
+        ${[record, one.delivered_at && `delivered ${ago(one.delivered_at, now)}`, seen(one, now)]
+          .filter(Boolean)
+          .join(", ")}
       </span>
     </div>
     <div class="member-state">
-      ${state.label !== "Registered" && html`<${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>`}
+      ${state.label !== "Registered" &&
+      html`<${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>`}
       ${isActor &&
       html`<${Button}
         tone="plain"

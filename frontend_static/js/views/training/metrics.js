@@ -268,7 +268,12 @@ function Legend({ hasGlobal, styles, hidden, toggle, many, reporters, chosen, on
     ${hasGlobal && html`<${LegendEntry} style=${GLOBAL} hidden=${hidden} toggle=${toggle} />`}
     ${many &&
     html`<${LegendEntry}
-      style=${{ key: "band", label: `Middle 80 % of ${count(reporters.length, "participant")}`, colour: BAND_COLOUR, width: 6 }}
+      style=${{
+        key: "band",
+        label: `Middle 80 % of ${count(reporters.length, "participant")}`,
+        colour: BAND_COLOUR,
+        width: 6,
+      }}
       hidden=${hidden}
       toggle=${toggle}
     />`}
@@ -327,7 +332,13 @@ function MetricTable({ set, styles, kind, hidden }) {
     cell: ({ values }) => (values.length ? number(quantile(values, share)) : "–"),
   });
   const columns = [
-    { key: "round", label: KINDS[kind].x, head: true, cell: ({ round }) => round, sort: ({ round }) => round },
+    {
+      key: "round",
+      label: KINDS[kind].x,
+      head: true,
+      cell: ({ round }) => round,
+      sort: ({ round }) => round,
+    },
     ...(set.global.some((value) => value !== null)
       ? [{ key: "global", label: "Global", num: true, cell: ({ index }) => number(set.global[index]) }]
       : []),
