@@ -137,7 +137,7 @@ export function Chart({
 
 /** A short piece of a line, as the chart draws it. */
 export function Swatch({ colour, width = 1.5, dash = null }) {
-  return html`<svg class="swatch" width="18" height="8" aria-hidden="true" focusable="false">
+  return html`<svg class="line-swatch" width="18" height="8" aria-hidden="true" focusable="false">
     <line
       x1="1"
       x2="17"

@@ -7,7 +7,7 @@ import { PageHead } from "../components/page_head.js";
 import { Empty, Loading, Notice } from "../components/states.js";
 import { Tabs } from "../components/tabs.js";
 import { count } from "../format.js";
-import { html, useCallback, useEffect, useMemo, useState } from "../html.js";
+import { html, useCallback, useEffect, useMemo, useRef, useState } from "../html.js";
 import { useResource } from "../resource.js";
 import { setQuery } from "../router.js";
 import { session } from "../session.js";
@@ -65,6 +65,7 @@ function Watched({ training, query, reload, onDeleted }) {
   const [adding, setAdding] = useState(false);
   const [chosen, setChosen] = useState(new Set());
   const [round, setRound] = useState(null);
+  const arriving = useRef(false);
 
   const { participants, metrics, rounds, log, touchAll } = useWatched(
     training.id,
@@ -92,6 +93,7 @@ function Watched({ training, query, reload, onDeleted }) {
     [],
   );
   const showRound = (index) => {
+    arriving.current = true;
     setRound(index);
     setQuery({ tab: "rounds" });
   };
@@ -106,7 +108,7 @@ function Watched({ training, query, reload, onDeleted }) {
       "Rounds",
       () =>
         html`<${Rounds}
-          ...${{ training, rounds, findings, people, isActor, selected: round, onSelect: setRound }}
+          ...${{ training, rounds, findings, people, isActor, selected: round, arriving, onSelect: showRound }}
         />`,
     ],
     ["timeline", "Timeline", () => html`<${Timeline} id=${training.id} log=${log} people=${people} />`],

@@ -21,13 +21,8 @@ export function Actions({ training, counts, isActor, me, people, onDone, onLeavi
   }
 
   if (!isActor) {
-    return html`<${Button}
-      icon="log-out"
-      onClick=${() =>
-        leave({ training, base, me, onLeaving })}
-    >
-      Leave
-    <//>`;
+    const leaveIt = () => leave({ training, base, me, onLeaving });
+    return html`<${Button} icon="log-out" onClick=${leaveIt}>Leave<//>`;
   }
   const { paused } = training;
   const joined = training.participants.length;
@@ -127,15 +122,14 @@ export function Actions({ training, counts, isActor, me, people, onDone, onLeavi
         ${training.phase === "testing" ? "End tests" : "Close round"}
       <//>
       <${Button} tone="danger" icon="square" onClick=${abort}>Abort<//>`}
-    <${Button} tone=${isOver(training) || training.state === "I" ? "" : "plain"} icon="trash-2" onClick=${remove}>
-      Delete
-    <//>
+    <${Button} tone=${isRunning(training) ? "plain" : ""} icon="trash-2" onClick=${remove}>Delete<//>
   `;
 }
 
 function closing(training, counts, people) {
   const names = counts?.missing.map(({ id }) => people.name(id)) ?? [];
-  const without = names.length > 0 ? ` ${listed(names)} ${names.length === 1 ? "is" : "are"} not waited for any more.` : "";
+  const are = names.length === 1 ? "is" : "are";
+  const without = names.length > 0 ? ` ${listed(names)} ${are} not waited for any more.` : "";
   return training.phase === "testing"
     ? `The training goes on with the test results that are there.${without}`
     : `What has been delivered is aggregated.${without} An update that comes later is refused.`;

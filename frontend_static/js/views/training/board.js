@@ -60,6 +60,11 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
       `${name} ${username}`.toLowerCase().includes(query.trim().toLowerCase()),
   );
 
+  function showAll() {
+    setQuery("");
+    setOnly(null);
+  }
+
   return html`${listed.length > SEARCH_FROM &&
     html`<div class="board-filter">
       <input
@@ -94,8 +99,14 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
         />`,
       )}
     </ul>
-    ${shown.length === 0 && html`<p class="panel-body quiet">Nobody matches. <${Button} size="small" onClick=${() => (setQuery(""), setOnly(null))}>Show all<//></p>`}`;
+    ${shown.length === 0 &&
+    html`<div class="panel-body row">
+      <span class="quiet">Nobody matches.</span>
+      <${Button} size="small" onClick=${showAll}>Show all<//>
+    </div>`}`;
 }
+
+const seen = ({ last_seen_at: at }, now) => (at ? `seen ${ago(at, now)}` : "never seen");
 
 /** In how many of the aggregated rounds somebody delivered. */
 function record(id, rounds) {
@@ -113,17 +124,18 @@ function recent(marked, rounds) {
 
 function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
   const { name, state, unreachable } = one;
-  return html`<li class="person">
-    <div class="person-name">
+  return html`<li class="member">
+    <div class="member-name">
       <strong class="truncate" title=${one.username}>${name}</strong>
       <span class="quiet" title=${one.last_seen_at ? dateTime(one.last_seen_at) : undefined}>
-        ${record !== null && `${record}, `}${one.last_seen_at ? `seen ${ago(one.last_seen_at, now)}` : "never seen"}${one.delivered &&
-        one.delivered_at &&
-        `, delivered ${ago(one.delivered_at, now)}`}
+        ${[record, one.delivered_at && `delivered ${ago(one.delivered_at, now)}`, seen(one, now)]
+          .filter(Boolean)
+          .join(", ")}
       </span>
     </div>
-    <div class="person-state">
-      ${state.label !== "Registered" && html`<${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>`}
+    <div class="member-state">
+      ${state.label !== "Registered" &&
+      html`<${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>`}
       ${isActor &&
       html`<${Button}
         tone="plain"
@@ -134,12 +146,12 @@ function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
       />`}
     </div>
     ${unreachable &&
-    html`<p class="person-note is-bad">
+    html`<p class="member-note is-bad">
       <${Icon} name="wifi-off" size=${14} /> Webhook refused since ${ago(unreachable.since, now)}
       (${count(unreachable.attempts, "attempt")}): ${unreachable.last_error || "no answer"}. It is tried again by itself.
     </p>`}
     ${outlier !== undefined &&
-    html`<p class="person-note">
+    html`<p class="member-note">
       <${Icon} name="triangle-alert" size=${14} class="is-warn" />
       <button type="button" class="text-button" onClick=${() => onShowRound(outlier)}>
         Stood out in round ${outlier}

@@ -5,7 +5,10 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "../../html.js
 import { useResource } from "../../resource.js";
 
 const PAGE_SIZE = 50;
+const FIRST_MILLISECONDS = 100;
 const REST_MILLISECONDS = 300;
+// Of the time that passes with many events, a page that is slow to load takes a quarter.
+const REST_FACTOR = 3;
 const BOARD_EVERY_MILLISECONDS = 10_000;
 // The server ends every stream after some minutes, and it is back at once: nothing to tell of.
 const LOST_AFTER_MILLISECONDS = 2000;
@@ -85,15 +88,21 @@ function useTurns(reloads) {
 
   const touch = useCallback((names) => {
     for (const name of names) turn.current.wanted.add(name);
-    if (turn.current.timer === null) turn.current.timer = setTimeout(take, REST_MILLISECONDS);
+    // The first is soon; what follows waits for its turn.
+    if (turn.current.timer === null) turn.current.timer = setTimeout(take, FIRST_MILLISECONDS);
 
     async function take() {
       const { wanted } = turn.current;
+      if (wanted.size === 0) {
+        turn.current.timer = null;
+        return;
+      }
       turn.current.wanted = new Set();
+      const began = performance.now();
       await Promise.all([...wanted].map((name) => current.current[name]()));
       if (turn.current.ended) return;
-      turn.current.timer =
-        turn.current.wanted.size === 0 ? null : setTimeout(take, REST_MILLISECONDS);
+      const rest = Math.max(REST_MILLISECONDS, REST_FACTOR * (performance.now() - began));
+      turn.current.timer = setTimeout(take, rest);
     }
   }, []);
 

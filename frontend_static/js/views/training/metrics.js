@@ -103,7 +103,7 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
     <header>
       <h2 id="metrics-title">Metrics</h2>
       <div class="row">
-        <${Choice}
+        <${Segmented}
           label="Show as"
           options=${[
             ["chart", "Charts"],
@@ -119,7 +119,7 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
     <div class="panel-body stack">
       <div class="metrics-controls">
         ${kinds.length > 1 &&
-        html`<${Choice}
+        html`<${Segmented}
           label="Which figures"
           options=${kinds.map((name) => [name, KINDS[name].label])}
           value=${kind}
@@ -268,7 +268,12 @@ function Legend({ hasGlobal, styles, hidden, toggle, many, reporters, chosen, on
     ${hasGlobal && html`<${LegendEntry} style=${GLOBAL} hidden=${hidden} toggle=${toggle} />`}
     ${many &&
     html`<${LegendEntry}
-      style=${{ key: "band", label: `Middle 80 % of ${count(reporters.length, "participant")}`, colour: BAND_COLOUR, width: 6 }}
+      style=${{
+        key: "band",
+        label: `Middle 80 % of ${count(reporters.length, "participant")}`,
+        colour: BAND_COLOUR,
+        width: 6,
+      }}
       hidden=${hidden}
       toggle=${toggle}
     />`}
@@ -327,7 +332,13 @@ function MetricTable({ set, styles, kind, hidden }) {
     cell: ({ values }) => (values.length ? number(quantile(values, share)) : "–"),
   });
   const columns = [
-    { key: "round", label: KINDS[kind].x, head: true, cell: ({ round }) => round, sort: ({ round }) => round },
+    {
+      key: "round",
+      label: KINDS[kind].x,
+      head: true,
+      cell: ({ round }) => round,
+      sort: ({ round }) => round,
+    },
     ...(set.global.some((value) => value !== null)
       ? [{ key: "global", label: "Global", num: true, cell: ({ index }) => number(set.global[index]) }]
       : []),
@@ -355,8 +366,8 @@ function MetricTable({ set, styles, kind, hidden }) {
 }
 
 /** A few options of which one is on, side by side. */
-export function Choice({ label, options, value, onPick }) {
-  return html`<div class="choice" role="group" aria-label=${label}>
+function Segmented({ label, options, value, onPick }) {
+  return html`<div class="segmented" role="group" aria-label=${label}>
     ${options.map(
       ([name, shown]) => html`<button
         type="button"

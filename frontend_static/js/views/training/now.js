@@ -151,6 +151,10 @@ function NotStarted({ training, isActor, onAdd, board }) {
 
 function Over({ training, rounds, metrics, isActor }) {
   const aggregated = rounds.filter((round) => round.aggregated_at !== null);
+  const seconds =
+    aggregated.length > 0
+      ? (Date.parse(aggregated.at(-1).aggregated_at) - Date.parse(rounds[0].opened_at)) / 1000
+      : null;
   const last = lastOf(metrics);
   const model = html`<div class="row">
     <${LinkButton} to="/try" query=${{ model: training.model }} tone="primary" icon="sparkles">
@@ -181,8 +185,8 @@ function Over({ training, rounds, metrics, isActor }) {
         <h2 id="now-title"><${Icon} name="circle-check" class="is-good" /> The trained model is ready</h2>
         <p class="quiet">
           ${count(training.target_num_updates, "round")}${last &&
-          `; ${last.key} ${number(last.value)} in the last test`}${aggregated.length > 1 &&
-          `; took ${duration((Date.parse(aggregated.at(-1).aggregated_at) - Date.parse(rounds[0].opened_at)) / 1000)}`}.
+          `; ${last.key} ${number(last.value)} in the last test`}${seconds !== null &&
+          `; took ${duration(seconds)}`}.
         </p>
       </div>
       ${model}

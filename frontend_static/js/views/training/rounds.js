@@ -6,7 +6,7 @@ import { Empty, Loaded, Notice } from "../../components/states.js";
 import { Table } from "../../components/table.js";
 import { clockTime, dateTime, duration, number, percent } from "../../format.js";
 import { html, useEffect, useRef, useState } from "../../html.js";
-import { MEANING, RULE } from "./outliers.js";
+import { FEWEST, MEANING, RULE } from "./outliers.js";
 import { listed } from "./standing.js";
 
 const SHOWN_AT_FIRST = 10;
@@ -21,9 +21,9 @@ const PHASE_WORDS = {
 
 /**
  * `findings`: outliers by round (see outliers.js); `selected`: index of the round that is looked at,
- * null for the last one with figures.
+ * null for the last one with figures; `arriving`: a ref that says that the reader just chose it.
  */
-export function Rounds({ training, rounds, findings, people, isActor, selected, onSelect }) {
+export function Rounds({ training, rounds, findings, people, isActor, selected, arriving, onSelect }) {
   return html`<${Loaded} resource=${rounds}>
     ${(rows) => {
       if (rows.length === 0) {
@@ -37,8 +37,7 @@ export function Rounds({ training, rounds, findings, people, isActor, selected, 
         <${RoundTable} ...${{ rows, findings, isActor, training, onSelect }} current=${round.index} />
         <${RoundDetail}
           key=${round.index}
-          ...${{ round, people, isActor, findings }}
-          asked=${selected !== null}
+          ...${{ round, people, isActor, findings, arriving }}
         />
       </div>`;
     }}
@@ -119,10 +118,11 @@ function RoundState({ round, training }) {
   return html`<${Badge} tone=${tone} icon=${tone === "good" ? "circle-check" : "activity"}>${label}<//>`;
 }
 
-function RoundDetail({ round, people, isActor, findings, asked }) {
+function RoundDetail({ round, people, isActor, findings, arriving }) {
   const heading = useRef(null);
   useEffect(() => {
-    if (asked) heading.current.focus({ preventScroll: false });
+    if (arriving.current) heading.current.focus();
+    arriving.current = false;
   }, []);
   const { figures } = round;
   return html`<section class="round-detail" aria-labelledby="round-title">
@@ -172,7 +172,7 @@ function Figures({ figures }) {
 /** Who stands out and what that can mean. */
 function Verdict({ round, people, findings }) {
   const found = findings.get(round.index) ?? new Map();
-  if (Object.keys(round.figures.updates).length < 4) {
+  if (Object.keys(round.figures.updates).length < FEWEST) {
     return html`<p class="quiet">With fewer than four updates nobody can be told apart from the others.</p>`;
   }
   if (found.size === 0) {
@@ -279,7 +279,7 @@ function Bar({ value, low, high }) {
   if (value === null || value === undefined) return "–";
   const share = (x) => (high === low ? 0 : Math.min(1, Math.max(0, (x - low) / (high - low))) * 100);
   const [from, to] = [share(Math.min(0, value)), share(Math.max(0, value))];
-  return html`<span class="bar">
+  return html`<span class="figure-bar">
     ${number(value, 3)}
     <span aria-hidden="true">
       <span style=${{ left: `${from}%`, width: `${Math.max(1, to - from)}%` }} />

@@ -33,7 +33,11 @@ export const GROUPS = {
       "tests_closed",
     ],
   },
-  deliveries: { label: "Updates and SWAG moments", icon: "upload", kinds: ["update_accepted", "moments_accepted"] },
+  deliveries: {
+    label: "Updates and SWAG moments",
+    icon: "upload",
+    kinds: ["update_accepted", "moments_accepted"],
+  },
   tests: { label: "Test results", icon: "chart-line", kinds: ["test_reported"] },
   people: {
     label: "Participants",
@@ -71,9 +75,9 @@ export function sentence(event, people) {
   switch (kind) {
     case "training_created":
       if (redacted) return `${who} created the training`;
-      return `${who} created the training ${
-        details.participants?.length ? `with ${count(details.participants.length, "participant")}` : "without participants yet"
-      }`;
+      return details.participants?.length
+        ? `${who} created the training with ${count(details.participants.length, "participant")}`
+        : `${who} created the training without participants yet`;
     case "training_started":
     case "training_paused":
     case "training_resumed":
@@ -95,9 +99,9 @@ export function sentence(event, people) {
     case "cohort_redrawn":
       return `Others were drawn for round ${round}: all who had been drawn left`;
     case "round_extended":
-      return details.reason
-        ? `Round ${round} was given time${until}: ${details.reason}`
-        : `Round ${round} was given more time${until}: ${details.delivered} of at least ${details.needed} had delivered`;
+      return `Round ${round} was given more time${until}: ${
+        details.reason ?? `${details.delivered} of at least ${details.needed} had delivered`
+      }`;
     case "round_closed":
       return closing(details, who, names, {
         complete: `Every update of round ${round} is in`,

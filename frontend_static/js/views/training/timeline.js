@@ -104,7 +104,8 @@ function byDay(events) {
       month: "long",
       year: "numeric",
     });
-    days.set(day, [...(days.get(day) ?? []), event]);
+    if (!days.has(day)) days.set(day, []);
+    days.get(day).push(event);
   }
   return [...days];
 }
