@@ -38,7 +38,7 @@ export function ActorTable({ actors, nodes }) {
           columns=${columns(open, new Map(nodes.map((node) => [node.id, node.name])))}
           rows=${actors}
           rowKey=${({ id }) => id}
-          caption="Aggregators and predictors"
+          caption="Processes that stay up on the cluster"
           initial=${["kind", "ascending"]}
         />`}
   </section>`;

@@ -51,7 +51,7 @@ function NothingAsked({ asking, onAsk, waitsFor }) {
   >
     ${asking
       ? "The first answer takes a few seconds: the model is loaded."
-      : (waitsFor ?? "You will see how likely the model takes each class to be, and how sure it is of that.")}
+      : `${waitsFor ?? ""} You will see how likely the model takes each class to be, and how sure it is of that.`}
   <//>`;
 }
 
@@ -62,7 +62,8 @@ function Refusal({ error, subject }) {
     ${error.status === 400 &&
     preprocessed &&
     takes !== null &&
-    ` The input goes through the model's own preprocessing first, and must then be ${shapeText(takes.shape)}.`}
+    ` The input goes through the model's own preprocessing first, and must then be ${shapeText(takes.shape)}. An
+      image by itself is channels × height × width.`}
   <//>`;
 }
 
@@ -91,6 +92,7 @@ function Readings({ subject, asked, row, onRow }) {
           />`,
       )}
     </div>
+    ${"values" in readings[0] && html`<p class="hint">${passesText(subject)}</p>`}
     ${sentence && html`<p class="answer-comparison" role="status">${sentence}</p>`}
     <${About} subject=${subject} reading=${readings[0]} />
   `;
@@ -186,10 +188,7 @@ function Bars({ reading, shown, extent, title }) {
         )}
       </tbody>
     </table>
-    <p class="hint">
-      ${rest > 0 && `The ${shown.length} highest of ${reading.values.length} classes. `}
-      ${reading.std[reading.top] !== null && "The thin line is one standard deviation to either side."}
-    </p>`;
+    ${rest > 0 && html`<p class="hint">The ${shown.length} highest of ${reading.values.length}.</p>`}`;
 }
 
 function Bar({ value, std, extent: { low, high } }) {
@@ -261,13 +260,13 @@ function About({ subject, reading }) {
       training with the option “softmax”: then the answer has probabilities.
     <//>`;
   }
-  return html`<p class="hint">${passesText(subject)}</p>`;
+  return null;
 }
 
 function passesText({ method, passes }) {
-  const sum = "Values are their mean, the thin line is their standard deviation.";
+  const sum = "Bars are the mean, thin lines one standard deviation to either side.";
   if (method === "ENSEMBLE") return `Every member of the ensemble was asked once. ${sum}`;
   if (method === "SWAG") return `${passes} models were drawn from what SWAG learned. ${sum}`;
   if (method === "MC_DROPOUT") return `${passes} passes with random dropout. ${sum}`;
-  return "";
+  return null;
 }
