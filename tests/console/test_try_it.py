@@ -20,11 +20,10 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Locator, Page, Request, expect
 from torch import nn
 
-from examples.digits.network import digits_network
 from tests.console.browsers import Browsing
 from tests.console.looking import look
 from tests.console.trainings import digits
-from tests.console.world import PROBABILITIES, World
+from tests.console.world import World
 from tests.federations import Person
 from tests.model_files import pickled, torchscript
 

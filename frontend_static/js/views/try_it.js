@@ -76,10 +76,10 @@ function Question({ subject, subjects }) {
   const seedFault = /^\d{0,15}$/.test(seed) ? null : "A whole number from 0, or nothing.";
   const { pixels, variants, waitsFor } = useVariants(subject, entered, noise);
   const missing = subject.lack ?? waitsFor ?? (seedFault && "The seed is no whole number.");
-  const requests = useMemo(
-    () => (variants === null || missing !== null ? [] : requestsFor(subject, variants, seed === "" ? null : Number(seed))),
-    [subject, variants, missing, seed],
-  );
+  const requests = useMemo(() => {
+    if (variants === null || missing !== null) return [];
+    return requestsFor(subject, variants, seed === "" ? null : Number(seed));
+  }, [subject, variants, missing, seed]);
   const asking = useAsking({ subject, variants, requests }, live);
 
   return html`<div class="bench">
@@ -91,7 +91,9 @@ function Question({ subject, subjects }) {
         <${NoiseFields}
           noise=${noise}
           onNoise=${setNoise}
-          measure=${entered.way === "numbers" ? "Share of how much the numbers vary." : "Share of the way from black to white."}
+          measure=${way === "numbers"
+            ? "Share of how much the numbers vary."
+            : "Share of the way from black to white."}
         />
         <details class="more">
           <summary>More options</summary>

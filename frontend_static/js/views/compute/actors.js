@@ -63,7 +63,13 @@ function columns(open, nodeNames) {
       cell: ({ node }) => nodeNames.get(node) ?? short(node),
     },
     { key: "pid", label: "Process id", num: true, cell: ({ pid }) => (pid === null ? "–" : String(pid)) },
-    { key: "restarts", label: "Restarts", num: true, sort: ({ restarts }) => restarts, cell: ({ restarts }) => restarts },
+    {
+      key: "restarts",
+      label: "Restarts",
+      num: true,
+      sort: ({ restarts }) => restarts,
+      cell: ({ restarts }) => restarts,
+    },
   ];
 }
 
