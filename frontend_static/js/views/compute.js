@@ -96,7 +96,7 @@ function Use({ state }) {
       />
       ${totals.object_store_bytes > 0 &&
       html`<${Meter}
-        label="Ray's shared memory"
+        label="Shared memory"
         used=${totals.object_store_used_bytes}
         total=${totals.object_store_bytes}
         text=${sized(totals.object_store_used_bytes, totals.object_store_bytes)}

@@ -9,6 +9,7 @@ import { Answer } from "./try_it/answer.js";
 import { requestsFor } from "./try_it/asking.js";
 import { CodePanel } from "./try_it/code_panel.js";
 import { ModelChoice, NoiseFields, Ways } from "./try_it/fields.js";
+import { NO_EDITS } from "./try_it/pixels.js";
 import { loadSubjects } from "./try_it/subjects.js";
 import { useAsking } from "./try_it/use_asking.js";
 import { useVariants, waysFor } from "./try_it/variants.js";
@@ -42,24 +43,31 @@ function Bench({ subjects, refusal, wanted }) {
   }
   const subject = subjects.find(({ id }) => id === wanted) ?? subjects[0];
   return html`<div class="stack">
-    ${refusal && html`<${Notice} tone="warn">The model of this address cannot be asked: ${refusal} Here is another one.<//>`}
-    <${Question} key=${subject.id} subject=${subject} subjects=${subjects} />
+    ${refusal &&
+    wanted !== subject.id &&
+    html`<${Notice} tone="warn">The model of this address cannot be asked: ${refusal} Here is another one.<//>`}
+    <${Question} subject=${subject} subjects=${subjects} />
   </div>`;
 }
 
-/** Input and answer for one model; another model starts anew, for its inputs have another shape. */
+const NOTHING_ENTERED = {
+  way: null,
+  drawing: { strokes: [], brush: 0.15, fit: true },
+  edits: NO_EDITS,
+  image: null,
+  invert: false,
+  text: "",
+  side: null,
+  // Of MNIST, which many digit models were standardised with.
+  scale: { name: "1", mean: 0.1307, deviation: 0.3081 },
+};
+
+/** Input and answer. The input stays when another model is chosen, so that models can be compared. */
 function Question({ subject, subjects }) {
+  const [given, setEntered] = useState(NOTHING_ENTERED);
   const ways = waysFor(subject);
-  const [entered, setEntered] = useState({
-    way: ways[0],
-    drawing: { strokes: [], brush: 0.15, fit: true },
-    edits: new Map(),
-    image: null,
-    invert: false,
-    text: "",
-    side: null,
-    scale: { name: "1", mean: 0.1307, deviation: 0.3081 },
-  });
+  const way = ways.includes(given.way) ? given.way : ways[0];
+  const entered = useMemo(() => ({ ...given, way }), [given, way]);
   const [noise, setNoise] = useState({ on: true, share: 0.3, seed: 1 });
   const [seed, setSeed] = useState("");
   const [live, setLive] = useState(true);
@@ -68,11 +76,11 @@ function Question({ subject, subjects }) {
   const seedFault = /^\d{0,15}$/.test(seed) ? null : "A whole number from 0, or nothing.";
   const { pixels, variants, waitsFor } = useVariants(subject, entered, noise);
   const missing = subject.lack ?? waitsFor ?? (seedFault && "The seed is no whole number.");
-  const requests = useMemo(
-    () => (variants === null || missing !== null ? [] : requestsFor(subject, variants, seed === "" ? null : Number(seed))),
-    [subject, variants, missing, seed],
-  );
-  const asking = useAsking({ variants, requests }, live);
+  const requests = useMemo(() => {
+    if (variants === null || missing !== null) return [];
+    return requestsFor(subject, variants, seed === "" ? null : Number(seed));
+  }, [subject, variants, missing, seed]);
+  const asking = useAsking({ subject, variants, requests }, live);
 
   return html`<div class="bench">
     <section class="panel" aria-label="Input">
@@ -83,7 +91,9 @@ function Question({ subject, subjects }) {
         <${NoiseFields}
           noise=${noise}
           onNoise=${setNoise}
-          measure=${entered.way === "numbers" ? "Share of how much the numbers vary." : "Share of the way from black to white."}
+          measure=${way === "numbers"
+            ? "Share of how much the numbers vary."
+            : "Share of the way from black to white."}
         />
         <details class="more">
           <summary>More options</summary>

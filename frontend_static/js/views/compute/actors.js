@@ -38,7 +38,7 @@ export function ActorTable({ actors, nodes }) {
           columns=${columns(open, new Map(nodes.map((node) => [node.id, node.name])))}
           rows=${actors}
           rowKey=${({ id }) => id}
-          caption="Aggregators and predictors"
+          caption="Processes that stay up on the cluster"
           initial=${["kind", "ascending"]}
         />`}
   </section>`;
@@ -63,7 +63,13 @@ function columns(open, nodeNames) {
       cell: ({ node }) => nodeNames.get(node) ?? short(node),
     },
     { key: "pid", label: "Process id", num: true, cell: ({ pid }) => (pid === null ? "–" : String(pid)) },
-    { key: "restarts", label: "Restarts", num: true, sort: ({ restarts }) => restarts, cell: ({ restarts }) => restarts },
+    {
+      key: "restarts",
+      label: "Restarts",
+      num: true,
+      sort: ({ restarts }) => restarts,
+      cell: ({ restarts }) => restarts,
+    },
   ];
 }
 

@@ -15,8 +15,13 @@ export function Dashboard({ dashboard }) {
     </header>
     <div class="panel-body stack-small">
       ${url !== null && html`<p>Its address is <span class="mono">${url}</span></p>`}
-      <p>${how}</p>
+      <p>${withCode(how)}</p>
       ${command !== null && html`<${Code} text=${command} label="Command that prints the token" />`}
     </div>
   </section>`;
+}
+
+/** Text in which what stands between backticks is code. */
+function withCode(text) {
+  return text.split("`").map((part, i) => (i % 2 ? html`<code>${part}</code>` : part));
 }

@@ -26,7 +26,10 @@ export function Health() {
     <${Loaded} resource=${health} lines=${2}>
       ${(state) =>
         html`<ul class="parts panel-body">
-          ${PARTS.map(([key, name, what]) => html`<${Part} key=${key} name=${name} what=${what} state=${state[key]} />`)}
+          ${PARTS.map(
+            ([key, name, what]) =>
+              html`<${Part} key=${key} name=${name} what=${what} state=${state[key]} />`,
+          )}
         </ul>`}
     <//>
   </section>`;

@@ -11,7 +11,6 @@ import {
   entropyText,
   greatestEntropy,
   placeName,
-  shareText,
   sureness,
   valueText,
 } from "./verdict.js";
@@ -51,7 +50,7 @@ function NothingAsked({ asking, onAsk, waitsFor }) {
   >
     ${asking
       ? "The first answer takes a few seconds: the model is loaded."
-      : (waitsFor ?? "You will see how likely the model takes each class to be, and how sure it is of that.")}
+      : `${waitsFor ?? ""} You will see how likely the model takes each class to be, and how sure it is of that.`}
   <//>`;
 }
 
@@ -62,7 +61,8 @@ function Refusal({ error, subject }) {
     ${error.status === 400 &&
     preprocessed &&
     takes !== null &&
-    ` The input goes through the model's own preprocessing first, and must then be ${shapeText(takes.shape)}.`}
+    ` The input goes through the model's own preprocessing first, and must then be ${shapeText(takes.shape)}. An
+      image by itself is channels × height × width.`}
   <//>`;
 }
 
@@ -91,6 +91,7 @@ function Readings({ subject, asked, row, onRow }) {
           />`,
       )}
     </div>
+    ${"values" in readings[0] && html`<p class="hint">${passesText(subject)}</p>`}
     ${sentence && html`<p class="answer-comparison" role="status">${sentence}</p>`}
     <${About} subject=${subject} reading=${readings[0]} />
   `;
@@ -119,7 +120,11 @@ function RowPicker({ rows, row, onRow }) {
 function Reading({ title, picture, reading, shown, extent }) {
   return html`<section class="reading stack-small" aria-label=${title}>
     <div class="reading-head">
-      ${picture && html`<${PixelPicture} pixels=${picture} label=${`What the model was given: ${title.toLowerCase()}`} />`}
+      ${picture &&
+      html`<${PixelPicture}
+        pixels=${picture}
+        label=${`What the model was given: ${title.toLowerCase()}`}
+      />`}
       <div>
         <h3>${title}</h3>
         <${Headline} reading=${reading} />
@@ -137,7 +142,8 @@ function Headline({ reading }) {
   if (reading.kind === "class") return html`<p class="headline">Class ${reading.top}</p>`;
   if (reading.top === null) return html`<p>No number in it can be read.</p>`;
   const alone = reading.values.length === 1;
-  return html`<p class="headline">${!alone && `${capital(placeName(reading, reading.top))}, `}${valueText(reading, reading.top)}</p>
+  const place = alone ? "" : `${capital(placeName(reading, reading.top))}, `;
+  return html`<p class="headline">${place}${valueText(reading, reading.top)}</p>
     ${reading.kind === "shares" && html`<p class="quiet">${sureness(reading)}</p>`}`;
 }
 
@@ -172,7 +178,9 @@ function Bars({ reading, shown, extent, title }) {
   const rest = reading.values.length - shown.length;
   const [place, what] = reading.kind === "shares" ? ["Class", "Probability"] : ["Output", "Value"];
   return html`<table class="bars">
-      <caption class="sr-only">${title}: ${what.toLowerCase()} per ${place.toLowerCase()}, with one standard deviation</caption>
+      <caption class="sr-only">
+        ${title}: ${what.toLowerCase()} per ${place.toLowerCase()}, with one standard deviation
+      </caption>
       <thead class="sr-only">
         <tr><th scope="col">${place}</th><th scope="col">Bar</th><th scope="col">${what}</th></tr>
       </thead>
@@ -186,10 +194,7 @@ function Bars({ reading, shown, extent, title }) {
         )}
       </tbody>
     </table>
-    <p class="hint">
-      ${rest > 0 && `The ${shown.length} highest of ${reading.values.length} classes. `}
-      ${reading.std[reading.top] !== null && "The thin line is one standard deviation to either side."}
-    </p>`;
+    ${rest > 0 && html`<p class="hint">The ${shown.length} highest of ${reading.values.length}.</p>`}`;
 }
 
 function Bar({ value, std, extent: { low, high } }) {
@@ -211,26 +216,31 @@ function EntropySplit({ reading }) {
   const most = greatestEntropy(reading.values.length);
   const { total, open, unknown } = reading.entropy;
   const part = (entropy) => ({ width: `${(Math.min(1, entropy / most) * 100).toFixed(2)}%` });
+  const text = (entropy) => entropyText(entropy, most);
   const nats = (entropy) => `${number(entropy, 3)} nats.`;
   return html`<div class="split">
     <div class="spread">
       <h4>Uncertainty</h4>
-      <span>${entropyText(total, most)} of the maximum</span>
+      <span>${text(total)} of the maximum</span>
     </div>
     <span
       class="split-bar"
       role="img"
-      aria-label=${`Uncertainty ${entropyText(total, most)}: ${shareText(open / most)} left open by the data, ${shareText(unknown / most)} not known by the model`}
+      aria-label=${`Uncertainty ${text(total)}: ${text(open)} by the data, ${text(unknown)} by the model`}
     >
       <span class="split-open" style=${part(open)} /><span class="split-unknown" style=${part(unknown)} />
     </span>
     <dl>
       <dt><span class="swatch split-open" />What the data leaves open</dt>
-      <dd>${entropyText(open, most)}</dd>
-      <dd class="hint">${nats(open)} The input itself fits more than one class. More training does not settle that.</dd>
+      <dd>${text(open)}</dd>
+      <dd class="hint">
+        ${nats(open)} The input itself fits more than one class. More training does not settle that.
+      </dd>
       <dt><span class="swatch split-unknown" />What the model does not know</dt>
-      <dd>${entropyText(unknown, most)}</dd>
-      <dd class="hint">${nats(unknown)} The model's passes disagree. Training on more such inputs would settle it.</dd>
+      <dd>${text(unknown)}</dd>
+      <dd class="hint">
+        ${nats(unknown)} The model's passes disagree. Training on more such inputs would settle it.
+      </dd>
     </dl>
   </div>`;
 }
@@ -261,13 +271,13 @@ function About({ subject, reading }) {
       training with the option “softmax”: then the answer has probabilities.
     <//>`;
   }
-  return html`<p class="hint">${passesText(subject)}</p>`;
+  return null;
 }
 
 function passesText({ method, passes }) {
-  const sum = "Values are their mean, the thin line is their standard deviation.";
+  const sum = "Bars are the mean, thin lines one standard deviation to either side.";
   if (method === "ENSEMBLE") return `Every member of the ensemble was asked once. ${sum}`;
   if (method === "SWAG") return `${passes} models were drawn from what SWAG learned. ${sum}`;
   if (method === "MC_DROPOUT") return `${passes} passes with random dropout. ${sum}`;
-  return "";
+  return null;
 }

@@ -5,6 +5,11 @@ import { Tabs } from "../../components/tabs.js";
 import { html, useState } from "../../html.js";
 import { curlOf, isLong, pythonOf, QUESTION_FILE } from "./snippets.js";
 
+const LANGUAGES = [
+  ["curl", "curl", curlOf, "curl command"],
+  ["python", "Python", pythonOf, "Python program"],
+];
+
 /** `requests`: what would be sent now; empty when there is no input yet. */
 export function CodePanel({ requests }) {
   const [language, setLanguage] = useState("curl");
@@ -17,10 +22,11 @@ export function CodePanel({ requests }) {
             label="Language"
             selected=${language}
             onSelect=${setLanguage}
-            tabs=${[
-              ["curl", "curl", () => html`<${Snippet} requests=${requests} write=${curlOf} label="curl command" />`],
-              ["python", "Python", () => html`<${Snippet} requests=${requests} write=${pythonOf} label="Python program" />`],
-            ]}
+            tabs=${LANGUAGES.map(([key, name, write, label]) => [
+              key,
+              name,
+              () => html`<${Snippet} requests=${requests} write=${write} label=${label} />`,
+            ])}
           />`}
     </div>
   </section>`;

@@ -9,7 +9,7 @@ import { Drawing } from "./drawing.js";
 import { ImageInput } from "./image_input.js";
 import { NumbersInput, readNumbers } from "./numbers_input.js";
 import { PixelGrid } from "./pixel_grid.js";
-import { isOnPaper, SCALES } from "./pixels.js";
+import { isOnPaper, NO_EDITS, SCALES, withEdit } from "./pixels.js";
 import { shapeText } from "./shapes.js";
 import { pictureFor } from "./variants.js";
 
@@ -54,7 +54,7 @@ function DrawWay({ subject, entered, enter, pixels }) {
         drawing=${entered.drawing}
         aspect=${width / height}
         onChange=${(drawing) => enter({ drawing })}
-        onClear=${() => enter({ drawing: { ...entered.drawing, strokes: [] }, edits: new Map() })}
+        onClear=${() => enter({ drawing: { ...entered.drawing, strokes: [] }, edits: NO_EDITS })}
       />
       <${WhatItSees} entered=${entered} enter=${enter} pixels=${pixels} editable />
     </div>
@@ -69,7 +69,7 @@ function ImageWay({ subject, entered, enter, pixels }) {
     <${ImageInput}
       image=${entered.image}
       onImage=${(image) =>
-        enter({ image, edits: new Map(), invert: grey && isOnPaper(image.pixels) })}
+        enter({ image, edits: NO_EDITS, invert: grey && isOnPaper(image.pixels) })}
       invert=${entered.invert}
       onInvert=${asIs ? null : (invert) => enter({ invert })}
     />
@@ -89,7 +89,7 @@ function NumbersWay({ subject, entered, enter }) {
 }
 
 function WhatItSees({ entered, enter, pixels, editable = false, sent = false }) {
-  const edit = (place, value) => enter({ edits: new Map(entered.edits).set(place, value) });
+  const edit = (place, value) => enter({ edits: withEdit(entered.edits, pixels, place, value) });
   const size = `${pixels.width} × ${pixels.height}`;
   return html`<div class="sees stack-small">
     <h3>${sent ? "What is sent" : `What the model sees: ${size}`}</h3>
@@ -118,7 +118,7 @@ function PixelFields({ subject, entered, enter }) {
       max="512"
       hint="This model takes pictures of any size."
       value=${size.height}
-      onInput=${(side) => enter({ side: Math.min(512, Math.max(4, Math.round(Number(side)) || 4)), edits: new Map() })}
+      onInput=${(side) => enter({ side: Math.min(512, Math.max(4, Math.round(Number(side)) || 4)) })}
     />`}
     ${!subject.preprocessed &&
     html`<${SelectField}

@@ -37,7 +37,7 @@ function foundText(samples) {
 function wantedHint({ takes, preprocessed }) {
   const how = "Nested JSON, or separated by commas, spaces or line breaks.";
   if (takes === null) {
-    return `This model does not say what it takes. Nested JSON lists are sent as they are, a plain list as one sample.`;
+    return "This model does not say what it takes. Nested JSON is sent as it is, a plain list as one sample.";
   }
   if (preprocessed) return `They go through the model's own preprocessing first. ${how}`;
   if (takes.size === null) return `The model takes ${shapeText(takes.shape)}: give nested JSON lists.`;

@@ -21,7 +21,14 @@ export function PixelPicture({ pixels, label }) {
     }
     context.putImageData(image, 0, 0);
   }, [pixels]);
-  return html`<canvas class="pixels" ref=${canvas} width=${width} height=${height} role="img" aria-label=${label} />`;
+  return html`<canvas
+    class="pixels"
+    ref=${canvas}
+    width=${width}
+    height=${height}
+    role="img"
+    aria-label=${label}
+  />`;
 }
 
 /**

@@ -44,15 +44,24 @@ export function blank({ channels, height, width }) {
 
 export const isBlank = (pixels) => pixels.values.every((value) => value === 0);
 
-/** With single pixels set: `edits` has values by their place (row · width + column). */
-export function edited(pixels, edits) {
-  if (edits.size === 0) return pixels;
+/** Single pixels that were set, in pictures of one size: `at` has values by row · width + column. */
+export const NO_EDITS = { height: 0, width: 0, at: new Map() };
+
+/** The picture with these pixels set, unless they are of pictures of another size. */
+export function edited(pixels, { height, width, at }) {
+  if (height !== pixels.height || width !== pixels.width) return pixels;
   const values = Float64Array.from(pixels.values);
   const plane = pixels.height * pixels.width;
-  for (const [place, value] of edits) {
+  for (const [place, value] of at) {
     for (let channel = 0; channel < pixels.channels; channel += 1) values[channel * plane + place] = value;
   }
   return { ...pixels, values };
+}
+
+/** The edits with one more. */
+export function withEdit(edits, { height, width }, place, value) {
+  const same = height === edits.height && width === edits.width;
+  return { height, width, at: new Map(same ? edits.at : []).set(place, value) };
 }
 
 export function inverted(pixels) {

@@ -26,6 +26,7 @@ export function curlOf(request, origin) {
 
 export function pythonOf(request, origin) {
   const { head, body } = request.file === undefined ? jsonBody(request) : formBody(request);
+  const type = isLong(request) ? ', "Content-Type": "application/json"' : "";
   return [
     "import os",
     ...head,
@@ -34,7 +35,7 @@ export function pythonOf(request, origin) {
     "",
     "answer = httpx.post(",
     `    ${JSON.stringify(origin + ADDRESS)},`,
-    `    headers={"Authorization": "Token " + os.environ["STARLING_TOKEN"]${isLong(request) ? ', "Content-Type": "application/json"' : ""}},`,
+    `    headers={"Authorization": "Token " + os.environ["STARLING_TOKEN"]${type}},`,
     ...body.map((line) => `    ${line}`),
     "    timeout=60,",
     ")",

@@ -8,11 +8,11 @@ const SETTLED_MILLISECONDS = 300;
 /**
  * Asks when told to and, once there was an answer, whenever what would be asked changes.
  *
- * @param {object} question `{variants, requests}`; no requests: there is nothing to ask
+ * @param {object} question `{subject, variants, requests}`; no requests: there is nothing to ask
  * @param {boolean} live ask again by itself
  * @returns `{asked, error, running, now, isCurrent}`
  */
-export function useAsking({ variants, requests }, live) {
+export function useAsking({ subject, variants, requests }, live) {
   const [state, setState] = useState({ asked: null, error: null, running: false, of: null });
   const current = useRef(null);
 
@@ -24,10 +24,10 @@ export function useAsking({ variants, requests }, live) {
     setState((was) => ({ ...was, running: true }));
     try {
       const readings = await ask(requests, controller.signal);
-      setState({ asked: { variants, readings }, error: null, running: false, of: requests });
+      setState({ asked: { subject, variants, readings }, error: null, running: false, of: requests });
     } catch (error) {
       if (error.name === "AbortError") return;
-      setState({ asked: null, error, running: false, of: requests });
+      setState({ asked: null, error: { subject, refusal: error }, running: false, of: requests });
     }
   }
 
@@ -40,5 +40,13 @@ export function useAsking({ variants, requests }, live) {
   }, [requests, follows]);
   useEffect(() => () => current.current?.abort(), []);
 
-  return { ...state, now, isCurrent: state.of === requests };
+  // What another model said is not this one's answer.
+  const own = (one) => (one?.subject === subject ? one : null);
+  return {
+    asked: own(state.asked),
+    error: own(state.error)?.refusal ?? null,
+    running: state.running,
+    now,
+    isCurrent: state.of === requests,
+  };
 }

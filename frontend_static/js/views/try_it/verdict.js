@@ -67,7 +67,8 @@ function cause(clean, noisy) {
   const [total, open, unknown] = ["total", "open", "unknown"].map(grown);
   if (Math.abs(total) < SLIGHT) return "Its uncertainty hardly changes.";
   const direction = total > 0 ? "rises" : "falls";
-  const figures = `from ${entropyText(clean.entropy.total, most)} to ${entropyText(noisy.entropy.total, most)} of the maximum`;
+  const [before, after] = [clean, noisy].map(({ entropy }) => entropyText(entropy.total, most));
+  const figures = `from ${before} to ${after} of the maximum`;
   const part = Math.abs(unknown) > Math.abs(open) ? "what the model does not know" : "what the data leaves open";
   const mainly = Math.sign(unknown) === Math.sign(open) ? "mostly in" : "through";
   const comment =
