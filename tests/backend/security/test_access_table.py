@@ -53,6 +53,10 @@ class Scene(World):
     def superuser(self) -> Person:
         return new_superuser(self._people)
 
+    def new_person(self) -> Person:
+        """Somebody whom no other attempt knows."""
+        return self._people("somebody")
+
     @cached_property
     def subject(self) -> Person:
         """A participant with an address of their own, whom others look at."""
@@ -144,6 +148,9 @@ def tries(
 
 
 for _path in (
+    "/",
+    "/api/session/",
+    "/api/accounts/",
     "/api/users/",
     "/api/users/myself/",
     "/api/users/myself/webhook-secret/",
@@ -162,6 +169,66 @@ for _path in (
     "/health/ready/",
 ):
     tries(f"GET {_path}")(lambda attempt, path=_path: attempt.send("GET", path))  # type: ignore[misc]
+
+
+@tries("GET /static/{path}")
+def get_static_file(attempt: Attempt) -> Outcome:
+    return attempt.send("GET", "/static/vendor/vendor.json")
+
+
+@tries("POST /api/session/")
+def sign_in(attempt: Attempt) -> Outcome:
+    person = attempt.person or attempt.scene.newcomer
+    wanted = {"username": person.username, "password": person.password}
+    answer = attempt.send("POST", "/api/session/", json=wanted)
+    attempt.client.cookies.clear()
+    return answer, answer.is_success and answer.json()["user"]["id"] == person.id
+
+
+@tries("DELETE /api/session/")
+def sign_out(attempt: Attempt) -> Outcome:
+    return attempt.send("DELETE", "/api/session/")
+
+
+@tries("POST /api/setup/")
+def set_up(attempt: Attempt) -> Outcome:
+    attempt.scene.superuser.client.get("/api/users/myself/")  # there is one
+    wanted = {"code": "none", "username": f"u-{secrets.token_hex(4)}", "password": "pw"}
+    answer = attempt.send("POST", "/api/setup/", json=wanted)
+    assert answer.status_code == 409
+    return answer
+
+
+@tries("POST /api/users/myself/password/")
+def change_password(attempt: Attempt) -> Outcome:
+    password = "pw" if attempt.person is None else attempt.person.password
+    order = {"current_password": password, "new_password": password}
+    return attempt.send("POST", "/api/users/myself/password/", json=order)
+
+
+@tries("POST /api/users/myself/token/")
+def replace_token(attempt: Attempt) -> Outcome:
+    answer = attempt.send("POST", "/api/users/myself/token/")
+    if answer.is_success:
+        attempt.client.headers["Authorization"] = f"Token {answer.json()['token']}"
+    return answer
+
+
+@tries("PATCH /api/accounts/{account_id}/")
+def change_account(attempt: Attempt) -> Outcome:
+    path = f"/api/accounts/{attempt.scene.actor.id}/"
+    return attempt.send("PATCH", path, json={"active": True})
+
+
+@tries("POST /api/accounts/{account_id}/token/")
+def replace_somebodys_token(attempt: Attempt) -> Outcome:
+    somebody = attempt.scene.new_person()
+    return attempt.send("POST", f"/api/accounts/{somebody.id}/token/")
+
+
+@tries("POST /api/invitations/")
+def invite(attempt: Attempt) -> Outcome:
+    return attempt.send("POST", "/api/invitations/", json={})
 
 
 @tries("POST /api/users/")
