@@ -199,7 +199,11 @@ function PageHost({ bare = false }) {
   const [loaded, setLoaded] = useState(null);
   const [failure, setFailure] = useState(null);
 
+  // A page without its own right to be here is about to be replaced by the door, and a door by a page.
+  const passing = bare ? !page.open : page.css === "doors";
+
   function load() {
+    if (passing) return undefined;
     let current = true;
     setFailure(null);
     Promise.all([page.load(), stylesheet(page.css)]).then(
@@ -210,7 +214,7 @@ function PageHost({ bare = false }) {
       current = false;
     };
   }
-  useEffect(load, [page]);
+  useEffect(load, [page, passing]);
   useEffect(() => {
     document.title = page.title === "Overview" ? "Starling" : `${page.title} · Starling`;
     scrollTo(0, 0);
@@ -221,9 +225,7 @@ function PageHost({ bare = false }) {
     anythingShown = true;
   }, [path, loaded]);
 
-  // A page without its own right to be here is about to be replaced by the door.
-  if (bare && !page.open) return null;
-  if (!bare && page.css === "doors") return null;
+  if (passing) return null;
   if (failure !== null) {
     return html`<${Notice} tone="bad" action=${html`<${Button} onClick=${load}>Try again<//>`}>
       ${failure}

@@ -1,5 +1,5 @@
 /** Short messages about what was just done; read out, and gone after a while. */
-import { html, signal } from "../html.js";
+import { html, signal, useEffect, useRef } from "../html.js";
 import { Button } from "./button.js";
 import { Icon } from "./icon.js";
 
@@ -22,8 +22,18 @@ function dismiss(key) {
 
 /** Where toasts are shown; once, in the shell. */
 export function ToastHost() {
-  return html`<div class="toasts" role="status" aria-live="polite">
-    ${toasts.value.map(
+  const host = useRef(null);
+  const shown = toasts.value;
+  useEffect(() => {
+    // In the browser's top layer, as modal dialogs are: whoever came last is above the other.
+    if (host.current.matches(":popover-open")) {
+      if (document.querySelector("dialog[open]") === null) return;
+      host.current.hidePopover();
+    }
+    host.current.showPopover();
+  }, [shown]);
+  return html`<div ref=${host} popover="manual" class="toasts" role="status" aria-live="polite">
+    ${shown.map(
       ({ key, text, tone }) => html`<div key=${key} class=${`toast toast-${tone}`}>
         <${Icon} name=${ICONS[tone] ?? "info"} />
         <span>${text}</span>
