@@ -19,6 +19,7 @@ function asItem(user) {
   return {
     key: user.id,
     label: name,
+    words: `${name} ${user.username}`,
     takesPart: user.client,
     detail: [
       name === user.username ? null : user.username,

@@ -10,7 +10,8 @@ const CHIPS = 60;
 
 /**
  * @param {object} props
- *   items: `{key, label, detail?}` in the order to offer them; chosen: keys, in the order chosen;
+ *   items: `{key, label, detail?, words?}` in the order to offer them, found by their `words`, or else
+ *   by label and detail; chosen: keys, in the order chosen;
  *   onChange: given the new keys; noun: [one, many]; placeholder.
  */
 export function Picker({ label, hint, fault, items, chosen, onChange, noun, placeholder }) {
@@ -151,12 +152,12 @@ export function Picker({ label, hint, fault, items, chosen, onChange, noun, plac
   </div>`;
 }
 
-/** Items with every word of `text` in label or detail, without those in `taken`. */
+/** Items with every word of `text` in what they are found by, without those in `taken`. */
 function matching(items, text, taken) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   return items.filter((item) => {
     if (taken.has(item.key)) return false;
-    const searched = `${item.label} ${item.detail ?? ""}`.toLowerCase();
+    const searched = (item.words ?? `${item.label} ${item.detail ?? ""}`).toLowerCase();
     return words.every((word) => searched.includes(word));
   });
 }

@@ -304,11 +304,16 @@ function useFocusOnChange(panel, step) {
     if (before.current === step) return;
     before.current = step;
     scrollTo(0, 0);
-    const fault = panel.current.querySelector('[aria-invalid="true"]');
-    (fault ?? panel.current.querySelector("h2")).focus();
+    (firstFault(panel.current) ?? panel.current.querySelector("h2")).focus();
   }, [step]);
 }
 
 function focusFirstFault(element) {
-  requestAnimationFrame(() => element.querySelector('[aria-invalid="true"]')?.focus());
+  requestAnimationFrame(() => firstFault(element)?.focus());
+}
+
+/** The first field to be seen with something wrong in it. */
+function firstFault(element) {
+  const faulty = [...element.querySelectorAll('[aria-invalid="true"]')];
+  return faulty.find((field) => field.checkVisibility());
 }

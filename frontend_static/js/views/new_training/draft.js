@@ -171,7 +171,7 @@ export function courseOf(order, people) {
   const asked = options.cohort === undefined ? null : ofAll(options.cohort, people);
   sentences.push(
     asked === null
-      ? `Each of ${count(people, "participant")} trains in each of ${count(total, "round")}.`
+      ? `${people > 1 ? `Each of ${number(people)} participants` : "The participant"} trains in ${total === 1 ? "one round" : `each of ${number(total)} rounds`}.`
       : `In each of ${count(total, "round")}, ${asked} of ${count(people, "participant")} are drawn to train.`,
   );
   if (period > 1) {

@@ -21,7 +21,21 @@ const SHOWN = 50;
  */
 export function ModelStep({ form, model, models, trainings, metadata, onUploaded }) {
   const [tab, setTab] = useState(models.length === 0 ? "upload" : "choose");
+  const [uploads, setUploads] = useState(0);
   const fault = form.fault("model_id");
+  async function uploaded(id) {
+    await onUploaded(id);
+    setTab("choose");
+    setUploads((was) => was + 1);
+  }
+
+  // Both, one of them hidden: what is filled in or on its way survives a look at the other.
+  const panels = () => html`<div hidden=${tab !== "choose"}>
+      <${ModelList} ...${{ form, models, trainings }} />
+    </div>
+    <div hidden=${tab !== "upload"}>
+      <${UploadForm} key=${uploads} own=${models} onDone=${uploaded} />
+    </div>`;
   return html`<div class="stack">
     ${fault && html`<p class="fault" role="alert"><${Icon} name="circle-alert" />${fault}</p>`}
     <${Tabs}
@@ -29,22 +43,8 @@ export function ModelStep({ form, model, models, trainings, metadata, onUploaded
       selected=${tab}
       onSelect=${setTab}
       tabs=${[
-        [
-          "choose",
-          `One of mine (${models.length})`,
-          () => html`<${ModelList} ...${{ form, models, trainings }} />`,
-        ],
-        [
-          "upload",
-          "Upload a new one",
-          () => html`<${UploadForm}
-            own=${models}
-            onDone=${async (id) => {
-              await onUploaded(id);
-              setTab("choose");
-            }}
-          />`,
-        ],
+        ["choose", `One of mine (${models.length})`, panels],
+        ["upload", "Upload a new one", panels],
       ]}
     />
     ${tab === "choose" &&
