@@ -36,6 +36,9 @@ const WAY_NAMES = { draw: "Draw", image: "Image", numbers: "Numbers" };
 
 export function Ways({ ways, subject, entered, enter, pixels }) {
   const content = { draw: DrawWay, image: ImageWay, numbers: NumbersWay };
+  if (ways.length === 1) {
+    return html`<${content[ways[0]]} subject=${subject} entered=${entered} enter=${enter} pixels=${pixels} />`;
+  }
   const tabs = ways.map((way) => [
     way,
     WAY_NAMES[way],
@@ -46,6 +49,9 @@ export function Ways({ ways, subject, entered, enter, pixels }) {
   </div>`;
 }
 
+/** Larger pictures take too long to bring to the model's size for doing it at every move. */
+const EAGER_PIXELS = 4096;
+
 function DrawWay({ subject, entered, enter, pixels }) {
   const { height, width } = pictureFor(subject, entered.side);
   return html`<div class="stack">
@@ -53,6 +59,7 @@ function DrawWay({ subject, entered, enter, pixels }) {
       <${Drawing}
         drawing=${entered.drawing}
         aspect=${width / height}
+        eager=${height * width <= EAGER_PIXELS}
         onChange=${(drawing) => enter({ drawing })}
         onClear=${() => enter({ drawing: { ...entered.drawing, strokes: [] }, edits: NO_EDITS })}
       />
