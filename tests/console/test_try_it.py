@@ -33,7 +33,6 @@ from tests.model_files import pickled, torchscript
 from compute.torchvision_guard import torchvision as _torchvision  # noqa: F401 isort:skip
 from torchvision.transforms import v2
 
-DIGITS = ("None", "1", "8", "8")
 TABLE = ("None", "30")
 STROKE = [(0.25, 0.2), (0.75, 0.2), (0.65, 0.4), (0.55, 0.6), (0.45, 0.85)]
 
