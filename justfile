@@ -51,6 +51,11 @@ serve *args: setup
 test *args: setup
     @exec {{ python }} -m pytest "$@"
 
+# Pictures of every page of the console: --out screenshots --only NAME; or --serve [--port N] its world
+[group('develop')]
+screenshots *args: setup
+    @exec {{ python }} -m tests.console "$@"
+
 # Kill things during real trainings: --runs 100 --seed 0 --database both --only RUN; or --participants 1000
 [group('develop')]
 chaos *args: setup

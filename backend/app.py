@@ -17,6 +17,7 @@ from litestar.plugins.core import MsgspecDIPlugin
 from backend.accounts.controller import AccountController, invite
 from backend.accounts.service import AccountService
 from backend.audit.controller import audit_log
+from backend.audit.feed import AuditFeed
 from backend.console.controller import index, static_file
 from backend.console.files import ConsoleFiles
 from backend.db.engine import Database
@@ -61,8 +62,8 @@ from backend.sessions.first_run import FirstRun
 from backend.sessions.service import SessionService
 from backend.settings import Settings
 from backend.sweeper import sweep_forever
-from backend.system.controller import HealthController
-from backend.trainings.controller import TrainingController
+from backend.system.controller import HealthController, compute
+from backend.trainings.controller import TrainingController, overview
 from backend.trainings.service import TrainingService
 from backend.uploads.controller import UploadController
 from backend.uploads.protocol import (
@@ -108,12 +109,17 @@ def create_app(
         public_only=settings.access.webhook_public_only,
     )
     feed = Feed()
+    audit_feed = AuditFeed()
     pusher = Pusher(database, webhooks, secret=secret, feed=feed)
     presence = Presence(database)
     callback = CallbackTarget(url=settings.http.base_url + CALLBACK_PATH, secret=secret)
     aggregation = Aggregation(gateway=gateway, blob_url=settings.storage.blobs, callback=callback)
     coordinator = Coordinator(
-        database=database, weights=weights, pusher=pusher, aggregation=aggregation
+        database=database,
+        weights=weights,
+        pusher=pusher,
+        aggregation=aggregation,
+        audit_feed=audit_feed,
     )
     reconciler = Reconciler(coordinator=coordinator, aggregation=aggregation, gateway=gateway)
     base_url = settings.http.base_url
@@ -152,7 +158,9 @@ def create_app(
         "gateway": gateway,
         "callback_target": callback,
         "coordinator": coordinator,
-        "model_service": ModelService(database=database, weights=weights, base_url=base_url),
+        "model_service": ModelService(
+            database=database, weights=weights, base_url=base_url, audit_feed=audit_feed
+        ),
         "uploads": ModelUploads(
             database=database, gateway=gateway, weights=weights, coordinator=coordinator
         ),
@@ -178,6 +186,7 @@ def create_app(
         ),
         "metric_service": MetricService(database=database, coordinator=coordinator),
         "feed": feed,
+        "audit_feed": audit_feed,
         "presence": presence,
     }
 
@@ -200,6 +209,7 @@ def create_app(
                 )
             ),
             asyncio.create_task(feed.run()),
+            asyncio.create_task(audit_feed.run()),
             asyncio.create_task(presence.run()),
         ]
         for task in tasks:
@@ -234,11 +244,13 @@ def create_app(
             GroupController,
             ModelController,
             TrainingController,
+            overview,
             audit_log,
             MetricController,
             predict,
             UploadController,
             HealthController,
+            compute,
             *([make_dummy] if settings.http.debug else []),
             take_callback,
             document,
@@ -260,7 +272,7 @@ def create_app(
             {
                 "authenticator": authenticator,
                 "session_cookie": session_cookie,
-                "feed": feed,
+                "feeds": (feed, audit_feed),
             }
         ),
         lifespan=[lifespan],

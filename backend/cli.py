@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,7 @@ import uvicorn
 
 from backend.app import DISTRIBUTION, create_app
 from backend.audit.commands import verify
+from backend.audit.feed import AuditFeed
 from backend.data_dir import DataDir, open_data_dir, write_private
 from backend.db.engine import Database
 from backend.db.migrate import migrate
@@ -158,7 +160,7 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
             ws="none",
             lifespan="on",
         ),
-        app.state.feed,
+        app.state.feeds,
     )
     # uvicorn raises the signal that ended it once more: by then it has done its work.
     for number in STOP_SIGNALS:
@@ -172,13 +174,14 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
 class _StoppableServer(uvicorn.Server):
     """A server that Ray lets end in its own time, and that waits for nobody who waits for news."""
 
-    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+    def __init__(self, config: uvicorn.Config, feeds: Collection[Feed | AuditFeed]) -> None:
         super().__init__(config)
-        self._feed = feed
+        self._feeds = feeds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the requests that wait, then those that work, then the application."""
-        self._feed.end()
+        for feed in self._feeds:
+            feed.end()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -143,23 +143,23 @@ def body_operation(*media_types: str) -> type[Operation]:
     return BodyOperation
 
 
-def also_answering(media_type: str) -> type[Operation]:
-    """An operation class that also answers in `media_type`, for who asks for it."""
+def also_answering(*media_types: str) -> type[Operation]:
+    """An operation class that also answers in each of these formats, for who asks for it."""
 
     @dataclass
     class OperationWithAnother(Operation):
-        """An operation that answers in one of two formats."""
+        """An operation that answers in one of several formats."""
 
         def __post_init__(self) -> None:
             answer = (self.responses or {}).get("200")
             if isinstance(answer, OpenAPIResponse):
                 text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
-                answer.content = {**(answer.content or {}), media_type: text}
+                answer.content = {**(answer.content or {}), **dict.fromkeys(media_types, text)}
 
     return OperationWithAnother
 
 
-JsonLinesToo = also_answering(JSON_LINES)
+JsonLinesAndEventsToo = also_answering(JSON_LINES, EVENT_STREAM)
 EventStreamToo = also_answering(EVENT_STREAM)
 
 

@@ -13,3 +13,10 @@ AfterId = Annotated[
         ge=0, le=LARGEST_ID, description="Only what has a higher id; 0: from the beginning."
     ),
 ]
+
+BeforeId = Annotated[
+    int,
+    QueryParameter(
+        ge=0, le=LARGEST_ID, description="Only what has a lower id; by default to the end."
+    ),
+]

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ NAMESPACE = "starling"
 OBJECT_STORE_BYTES = 128 * 1024**2
 HEAD = "gcs_server"
 _VITAL = {HEAD, "raylet"}
+# A killed process is gone at once, but for what the kernel has to write.
+KILLED_SECONDS = 5.0
 PROBE_SECONDS = 2.0
 _ANNOUNCERS = ("ray._private.authentication.authentication_token_setup", "ray._private.worker")
 
@@ -65,6 +67,10 @@ class RayConfig:
         return self.address is None
 
 
+class NotStarted(RuntimeError):
+    """Ray did not come up; nothing of what it had started is left."""
+
+
 def start(config: RayConfig) -> None:
     """Connect to the cluster or start it; blocks for seconds.
 
@@ -72,8 +78,19 @@ def start(config: RayConfig) -> None:
     processes of an embedded Ray together with the thread that started them.
 
     Raises:
-        ConnectionError: there is no cluster at the address.
+        NotStarted: there is no cluster at the address, or ours does not come up.
     """
+    present = set(psutil.Process().children())
+    try:
+        _init(config)
+    except Exception as error:  # Ray raises no narrower one when its node is late to come up
+        ray.shutdown()
+        # Of a node that is late Ray keeps no record, but its processes run on.
+        _kill(set(psutil.Process().children()) - present)
+        raise NotStarted(str(error) or type(error).__name__) from error
+
+
+def _init(config: RayConfig) -> None:
     # Else a call after the cluster was lost would start another on its own, and wait for it.
     auto_init_hook.enable_auto_connect = False
     with _quiet(), _dashboard_libraries_taken_for_granted():
@@ -110,9 +127,18 @@ def stop() -> None:
     ray.shutdown()
     # Ray forgets its processes' own children, such as those of the dashboard.
     _, alive = psutil.wait_procs(started, timeout=0.5)
-    for process in alive:
+    _kill(alive)
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    """End processes and their descendants, and collect those that are ours."""
+    ended = []
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+            for each in (process, *process.children(recursive=True)):
+                each.kill()
+                ended.append(each)
+    psutil.wait_procs(ended, timeout=KILLED_SECONDS)
 
 
 def _embedded_processes() -> list[psutil.Process]:

@@ -419,6 +419,79 @@ class ComputeHealth(Message, frozen=True, kw_only=True):
     dashboard_url: str | None = None
 
 
+class ClusterNode(Message, frozen=True, kw_only=True):
+    """A machine of the cluster; nothing but its name is known of one that is gone.
+
+    Attributes:
+        cpus_used, gpus_used: What is reserved for work, as Ray counts it; not the load.
+        memory_bytes, memory_used_bytes: Of the whole machine where the backend runs on it; else
+            what Ray may use of it, and what work has reserved thereof.
+        accelerator: Kind of its GPUs, where Ray knows it.
+    """
+
+    id: str
+    name: str
+    address: str
+    alive: bool
+    head: bool
+    cpus: float = 0.0
+    cpus_used: float = 0.0
+    gpus: float = 0.0
+    gpus_used: float = 0.0
+    memory_bytes: int = 0
+    memory_used_bytes: int = 0
+    object_store_bytes: int = 0
+    object_store_used_bytes: int = 0
+    accelerator: str | None = None
+
+
+class ActorKind(StrEnum):
+    """What a process that stays up is for."""
+
+    AGGREGATOR = "aggregator"
+    PREDICTOR = "predictor"
+    OTHER = "other"
+
+
+class ClusterActor(Message, frozen=True, kw_only=True):
+    """A process that stays up between calls. Uploads are checked by others, which come and go.
+
+    Attributes:
+        state: As Ray names it, such as ALIVE or RESTARTING.
+        node_id: Empty while it has no place yet.
+        pid: On its node.
+        training_id: Which an aggregator serves; None for a spare one.
+        model_key: Blob of the model that a predictor was last used for.
+    """
+
+    id: str
+    name: str
+    kind: ActorKind
+    state: str
+    node_id: str = ""
+    pid: int | None = None
+    restarts: int = 0
+    training_id: str | None = None
+    model_key: str | None = None
+
+
+class ClusterState(Message, frozen=True, kw_only=True):
+    """What the cluster has and runs, as far as it answers.
+
+    Attributes:
+        embedded: It is the backend's own, on its machine.
+        dashboard_has_token: Whoever opens the dashboard is asked for a token.
+    """
+
+    ready: bool
+    detail: str = ""
+    embedded: bool = False
+    nodes: list[ClusterNode] = []
+    actors: list[ClusterActor] = []
+    dashboard_url: str | None = None
+    dashboard_has_token: bool = False
+
+
 def sign_callback(secret: str, timestamp: str, body: bytes) -> str:
     """HMAC-SHA256 of timestamp and body, in hex.
 

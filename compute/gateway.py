@@ -8,6 +8,7 @@ from compute.contract import (
     CheckMoments,
     CheckPreprocessing,
     CheckUpdate,
+    ClusterState,
     ComputeHealth,
     DummyModel,
     FinishMoments,
@@ -43,6 +44,10 @@ class ComputeGateway(Protocol):
 
     async def health(self) -> ComputeHealth:
         """How the cluster is, without waiting for it and without raising."""
+        ...
+
+    async def cluster_state(self) -> ClusterState:
+        """What the cluster has and runs; takes seconds at most and never raises."""
         ...
 
     async def check_model(self, order: CheckModel) -> ModelReport:

@@ -6,14 +6,21 @@ check or a prediction.
 
 import asyncio
 import os
+import socket
+
+import psutil
 
 from compute.actors import AggregatorActor, CheckOrder, CheckReport, PredictorActor, run_check
 from compute.contract import (
+    ActorKind,
     AggregatorSpec,
     CheckModel,
     CheckMoments,
     CheckPreprocessing,
     CheckUpdate,
+    ClusterActor,
+    ClusterNode,
+    ClusterState,
     ComputeHealth,
     DummyModel,
     FinishMoments,
@@ -40,6 +47,7 @@ class InProcessGateway:
         self._blob_url = blob_url
         self._aggregators: dict[str, AggregatorActor] = {}
         self._predictor: PredictorActor | None = None
+        self._predicted_key: str | None = None
         self._started = False
 
     async def start(self) -> None:
@@ -54,6 +62,29 @@ class InProcessGateway:
         if not self._started:
             return ComputeHealth(ready=False, detail="not started")
         return ComputeHealth(ready=True, cpus=float(os.cpu_count() or 1))
+
+    async def cluster_state(self) -> ClusterState:
+        """One node, which is this machine."""
+        if not self._started:
+            return ClusterState(ready=False, detail="not started", embedded=True)
+        memory = psutil.virtual_memory()
+        node = ClusterNode(
+            id="in-process",
+            name=socket.gethostname(),
+            address="127.0.0.1",
+            alive=True,
+            head=True,
+            cpus=float(os.cpu_count() or 1),
+            memory_bytes=memory.total,
+            memory_used_bytes=memory.total - memory.available,
+        )
+        actors = [
+            _in_this_process(ActorKind.AGGREGATOR, training_id=training_id)
+            for training_id in self._aggregators
+        ]
+        if self._predictor is not None:
+            actors.append(_in_this_process(ActorKind.PREDICTOR, model_key=self._predicted_key))
+        return ClusterState(ready=True, embedded=True, nodes=[node], actors=actors)
 
     async def check_model(self, order: CheckModel) -> ModelReport:
         return expected(ModelReport, await self._check(order))
@@ -100,6 +131,7 @@ class InProcessGateway:
         self._require_started()
         if self._predictor is None:
             self._predictor = PredictorActor(self._blob_url)
+        self._predicted_key = order.model_keys[0]
         (answer,) = unpacked(await asyncio.to_thread(self._predictor.predict_all, [order]))
         return unpacked(answer)
 
@@ -115,3 +147,18 @@ class InProcessGateway:
         if not self._started:
             message = "The compute gateway is not started."
             raise ComputeUnavailable(message)
+
+
+def _in_this_process(
+    kind: ActorKind, *, training_id: str | None = None, model_key: str | None = None
+) -> ClusterActor:
+    return ClusterActor(
+        id=f"{kind}-{training_id or 'all'}",
+        name=kind,
+        kind=kind,
+        state="ALIVE",
+        node_id="in-process",
+        pid=os.getpid(),
+        training_id=training_id,
+        model_key=model_key,
+    )

@@ -84,6 +84,13 @@ class PredictionQueues(Generic[_Worker]):
         """Have a predictor ready before the first prediction."""
         self._keep_warm()
 
+    def serving(self) -> list[tuple[_Worker, str | None]]:
+        """Each predictor, and the blob of the model that it was last used for."""
+        return [
+            (seat.worker, str(seat.last[0]) if isinstance(seat.last, tuple) else None)
+            for seat in self._pool.seats()
+        ]
+
     async def predict(self, order: Predict) -> Prediction:
         """The prediction.
 

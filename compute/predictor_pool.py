@@ -25,12 +25,14 @@ class Seat(Generic[_Worker]):
     Attributes:
         broken: Set by its user: it is ended instead of being used again.
         doubtful: Others died: it is looked at before it is used again.
+        last: The model that it is used for, or was last.
     """
 
     worker: _Worker
     broken: bool = False
     doubtful: bool = False
     served: set[Hashable] = field(default_factory=set)
+    last: Hashable | None = None
 
 
 @dataclass
@@ -63,6 +65,7 @@ class PredictorPool(Generic[_Worker]):
         self._end = end
         self._is_alive = is_alive
         self._idle: list[Seat[_Worker]] = []  # used least recently first
+        self._in_use: list[Seat[_Worker]] = []
         # One for each predictor that is busy or in the making, first come, first served.
         self._permits = asyncio.Semaphore(limit)
         self._turns: dict[Hashable, _Turns] = {}
@@ -81,13 +84,20 @@ class PredictorPool(Generic[_Worker]):
             await _before(deadline, self._permits.acquire())
             try:
                 seat = await self._idle_one(key) or Seat(await self._make())
+                seat.last = key
+                self._in_use.append(seat)
                 try:
                     yield seat
                 finally:
+                    self._in_use.remove(seat)
                     seat.served.add(key)
                     await asyncio.shield(self._give_back(seat))
             finally:
                 self._permits.release()
+
+    def seats(self) -> list[Seat[_Worker]]:
+        """Of every predictor that is there, idle or not."""
+        return [*self._in_use, *self._idle]
 
     async def warm(self) -> None:
         """Make a predictor for whoever asks next, unless one is idle or there may be no more.

@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, cast
 
+import msgspec
 import ray
 import stamina
 from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
-from compute import cluster
+from compute import cluster, cluster_state
 from compute.actors import (
     AggregatorActor,
     CheckLimits,
@@ -38,6 +39,9 @@ from compute.contract import (
     CheckMoments,
     CheckPreprocessing,
     CheckUpdate,
+    ClusterActor,
+    ClusterNode,
+    ClusterState,
     ComputeHealth,
     DummyModel,
     FinishMoments,
@@ -72,10 +76,16 @@ PREDICTOR_ATTEMPTS = 3
 SPARE_AGGREGATORS = 1
 # The kernel ends a predictor at its time limit; should that fail, it is killed so much later.
 KILL_AFTER_SECONDS = 5.0
+# How long who looks at the cluster waits for it, and how old what they see may be: many look.
+LOOK_SECONDS = 3.0
+LOOK_AGAIN_AFTER_SECONDS = 1.0
 # A worker process comes up and loads torch before a check's time begins to run.
 WORKER_START_SECONDS = 120.0
 
 _Result = TypeVar("_Result")
+
+
+_Look = tuple[list[ClusterNode], list[ClusterActor]]
 
 
 class _RemoteMethod(Protocol[_Result]):
@@ -138,6 +148,7 @@ class _Session:
     # Made once: Ray asks the head to keep every new one, and waits for it.
     check: _CheckTask
     dashboard_url: str | None
+    dashboard_has_token: bool
     # As many checks as there are CPUs: the time limit of one must not run while it queues in Ray.
     check_slots: asyncio.Semaphore
     lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -147,6 +158,8 @@ class _Session:
     predictions: PredictionQueues[_PredictorHandle] | None = None
     # Processes that load torch because somebody will want them soon.
     coming_up: "list[ray.ObjectRef[CheckReport | Refusal | Failure]]" = field(default_factory=list)
+    look: "asyncio.Future[_Look] | None" = None
+    looked_at: float = 0.0
 
     def require_present(self) -> None:
         """Raise `ComputeUnavailable` once it is lost.
@@ -178,6 +191,8 @@ class RayGateway:
         # The kernel ends an embedded Ray with the thread that started it, so that thread stays.
         self._lifetime = ThreadPoolExecutor(1, thread_name_prefix="ray-lifetime")
         self._calls = ThreadPoolExecutor(4, thread_name_prefix="ray-call")
+        # Its own: who only looks keeps no thread from who works.
+        self._looks = ThreadPoolExecutor(1, thread_name_prefix="ray-look")
         self._warming: set[asyncio.Task[None]] = set()
         self._in_threads: set[object] = set()
 
@@ -210,6 +225,40 @@ class RayGateway:
             gpus=session.gpus,
             dashboard_url=session.dashboard_url,
         )
+
+    async def cluster_state(self) -> ClusterState:
+        """What the head said, a second ago at most; not ready when it does not answer in time."""
+        session = self._session
+        embedded = self._config.is_embedded
+        if session is None:
+            return ClusterState(ready=False, detail=self._detail, embedded=embedded)
+        look = self._look(session)
+        try:
+            await self._first_of(session, look, LOOK_SECONDS)
+            nodes, actors = look.result()
+        except TimeoutError:
+            detail = f"The cluster does not answer within {LOOK_SECONDS:g} seconds."
+            return ClusterState(ready=False, detail=detail, embedded=embedded)
+        except (ComputeUnavailable, RayError, ValueError, OSError) as error:
+            return ClusterState(ready=False, detail=_first_line(error), embedded=embedded)
+        return ClusterState(
+            ready=True,
+            embedded=embedded,
+            nodes=nodes,
+            actors=_with_their_work(actors, session),
+            dashboard_url=session.dashboard_url,
+            dashboard_has_token=session.dashboard_has_token,
+        )
+
+    def _look(self, session: _Session) -> asyncio.Future[_Look]:
+        """A look at the cluster, shared by all who want one at the same time."""
+        old = time.monotonic() - session.looked_at > LOOK_AGAIN_AFTER_SECONDS
+        if session.look is None or (session.look.done() and old):
+            session.looked_at = time.monotonic()
+            session.look = self._submitted(
+                lambda: (cluster_state.read_nodes(), cluster_state.read_actors()), self._looks
+            )
+        return session.look
 
     def dashboard_token(self) -> str | None:
         """The token that the cluster's dashboard asks for, if it does."""
@@ -509,6 +558,17 @@ class RayGateway:
     async def _call(self, session: _Session, call: Callable[[], _Result]) -> _Result:
         """`call()`, made in a thread: Ray may wait for its head in it."""
         session.require_present()
+        future = self._submitted(call, self._calls)
+        await self._first_of(session, future, None)
+        try:
+            return future.result()
+        except (RayError, ValueError, OSError) as error:
+            raise ComputeUnavailable(_first_line(error)) from error
+
+    def _submitted(
+        self, call: Callable[[], _Result], threads: ThreadPoolExecutor
+    ) -> asyncio.Future[_Result]:
+        """`call()` in a thread, unless the head is known to be dead by then."""
 
         def called() -> _Result:
             if not cluster.is_alive(self._config):
@@ -516,14 +576,10 @@ class RayGateway:
                 raise ConnectionError(message)
             return call()
 
-        future = asyncio.get_running_loop().run_in_executor(self._calls, called)
+        future = asyncio.get_running_loop().run_in_executor(threads, called)
         self._in_threads.add(future)
         future.add_done_callback(self._in_threads.discard)
-        await self._first_of(session, future, None)
-        try:
-            return future.result()
-        except (RayError, ValueError, OSError) as error:
-            raise ComputeUnavailable(_first_line(error)) from error
+        return future
 
     async def _first_of(
         self, session: _Session, future: asyncio.Future[_Result], timeout_seconds: float | None
@@ -574,6 +630,7 @@ class RayGateway:
             check=check,
             spare_aggregators=[self._make_aggregator(gpus) for _ in range(SPARE_AGGREGATORS)],
             dashboard_url=cluster.dashboard_url(),
+            dashboard_has_token=cluster.dashboard_token() is not None,
             check_slots=asyncio.Semaphore(max(1, int(cpus))),
             coming_up=[warm_up],
         )
@@ -623,6 +680,24 @@ def _taken_from_idlest(aggregators: dict[str, _Aggregator]) -> _Aggregator | Non
     """The aggregator that was used least recently of those with nothing to do, if there is one."""
     idle = next((key for key, each in aggregators.items() if not each.calls), None)
     return None if idle is None else aggregators.pop(idle)
+
+
+def _with_their_work(actors: list[ClusterActor], session: _Session) -> list[ClusterActor]:
+    """The actors, with the training that each aggregates and the model that each predicts with."""
+    trainings = {_id_of(each.actor): id for id, each in session.aggregators.items()}
+    predictors = session.predictions.serving() if session.predictions is not None else []
+    models = {_id_of(predictor): key for predictor, key in predictors}
+    return [
+        msgspec.structs.replace(
+            actor, training_id=trainings.get(actor.id), model_key=models.get(actor.id)
+        )
+        for actor in actors
+    ]
+
+
+def _id_of(handle: _AggregatorHandle | _PredictorHandle) -> str:
+    actor = cast("ActorHandle[AggregatorActor]", handle)
+    return str(actor._actor_id.hex())  # noqa: SLF001 - there is no public way to it
 
 
 def _first_line(error: BaseException) -> str:

@@ -23,10 +23,10 @@ class Event:
 
 
 @contextlib.contextmanager
-def event_stream(person: Person, **headers: str) -> Iterator[Iterator[Event]]:
-    """The person's stream of notifications; ends when the server ends it."""
+def event_stream(person: Person, path: str = FEED, **headers: str) -> Iterator[Iterator[Event]]:
+    """The person's stream, of notifications by default; ends when the server ends it."""
     with person.client.stream(
-        "GET", FEED, headers={"Accept": EVENT_STREAM, **headers}, timeout=60
+        "GET", path, headers={"Accept": EVENT_STREAM, **headers}, timeout=60
     ) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(EVENT_STREAM)

@@ -1,20 +1,37 @@
 """The audit log of a training, read page by page by who may read it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
+from piccolo.custom_types import Combinable
+from piccolo.query.functions.aggregate import Max
 
 from backend.audit.disclosure import OF_THE_TRAINING, disclosed
 from backend.audit.events import AuditKind, shown_time
 from backend.audit.schemas import AuditEventJson
 from backend.db.tables import AuditEvent, Participant, Training, training_key
 from backend.errors import NotAllowed, NotFound
+from backend.paging import LARGEST_ID
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
 
 # An event of a large round has a hundred kilobytes; pages, not the log, are kept in memory.
 EVENTS_PER_PAGE = 100
+
+
+class LoggedEvent(msgspec.Struct, frozen=True):
+    """An event as it is stored."""
+
+    id: int
+    training: UUID
+    at: datetime
+    kind: str
+    who: UUID | None
+    round: int | None
+    details: str
+    digest: str
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -26,6 +43,54 @@ class Reader(msgspec.Struct, frozen=True):
 
     training_id: UUID
     participant: UUID | None
+
+    def condition(self) -> Combinable:
+        """Of the events that they see, for a query."""
+        of_training = AuditEvent.training == self.training_id
+        if self.participant is None:
+            return of_training
+        shown = [kind.value for kind in OF_THE_TRAINING]
+        return of_training & (AuditEvent.kind.is_in(shown) | (AuditEvent.who == self.participant))
+
+    def sees(self, kind: str, who: UUID | None) -> bool:
+        """Whether they see such an event of the training; what of it, `shown` says."""
+        return self.participant is None or kind in OF_THE_TRAINING or who == self.participant
+
+    def shown(self, event: LoggedEvent) -> AuditEventJson:
+        """The event as they may see it."""
+        details, redacted = event.details.encode(), False
+        if self.participant is not None:
+            details, redacted = disclosed(event.kind, details, self.participant)
+        return AuditEventJson(
+            id=event.id,
+            at=shown_time(event.at),
+            kind=event.kind,
+            who=event.who,
+            round=event.round,
+            redacted=redacted,
+            details=msgspec.Raw(details),
+            digest=event.digest,
+        )
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A part of a log.
+
+    Attributes:
+        after: Only what has a higher id.
+        before: Only what has a lower id.
+        newest_first: Begin at the end.
+    """
+
+    after: int = 0
+    before: int = LARGEST_ID
+    newest_first: bool = False
+
+    def beyond(self, event_id: int) -> "Span":
+        """What follows an event, in the direction of reading."""
+        if self.newest_first:
+            return msgspec.structs.replace(self, before=event_id)
+        return msgspec.structs.replace(self, after=event_id)
 
 
 async def find_reader(given_id: str, caller: Caller) -> Reader:
@@ -47,29 +112,48 @@ async def find_reader(given_id: str, caller: Caller) -> Reader:
     raise NotAllowed("The audit log of this training is not yours to see.")
 
 
-async def events_after(reader: Reader, after: int, *, limit: int) -> list[AuditEventJson]:
-    """The events that follow the one with this id, oldest first."""
-    wanted = (AuditEvent.training == reader.training_id) & (AuditEvent.id > after)
-    if reader.participant is not None:
-        wanted &= AuditEvent.kind.is_in([kind.value for kind in OF_THE_TRAINING]) | (
-            AuditEvent.who == reader.participant
-        )
-    rows = await AuditEvent.objects().where(wanted).order_by(AuditEvent.id).limit(limit)
-    return [_shown(row, reader) for row in rows]
+async def events_in(reader: Reader, span: Span, *, limit: int) -> list[AuditEventJson]:
+    """The first events of a part of the log."""
+    wanted = reader.condition() & (AuditEvent.id > span.after) & (AuditEvent.id < span.before)
+    events = await read_events(wanted, newest_first=span.newest_first, limit=limit)
+    return [reader.shown(event) for event in events]
 
 
-async def lines_after(reader: Reader, after: int, *, limit: int | None) -> AsyncIterator[bytes]:
+async def lines_in(reader: Reader, span: Span, *, limit: int | None) -> AsyncIterator[bytes]:
     """The same as JSON Lines, some events at a time; all of them without a limit."""
     encoder = msgspec.json.Encoder()
     while limit is None or limit > 0:
         size = EVENTS_PER_PAGE if limit is None else min(limit, EVENTS_PER_PAGE)
-        events = await events_after(reader, after, limit=size)
+        events = await events_in(reader, span, limit=size)
         if events:
             yield encoder.encode_lines(events)
-            after = events[-1].id
+            span = span.beyond(events[-1].id)
         if len(events) < size:
             return
         limit = None if limit is None else limit - size
+
+
+async def read_events(
+    condition: Combinable, *, newest_first: bool = False, limit: int = EVENTS_PER_PAGE
+) -> list[LoggedEvent]:
+    """Events of any trainings, in order of id."""
+    rows = (
+        await AuditEvent.select()
+        .where(condition)
+        .order_by(AuditEvent.id, ascending=not newest_first)
+        .limit(limit)
+    )
+    return msgspec.convert(rows, list[LoggedEvent])
+
+
+async def newest_ids(trainings: Collection[UUID]) -> dict[UUID, int]:
+    """Id of the newest event in each log that has one."""
+    rows = (
+        await AuditEvent.select(AuditEvent.training, Max(AuditEvent.id, alias="newest"))
+        .where(AuditEvent.training.is_in(list(trainings)))
+        .group_by(AuditEvent.training)
+    )
+    return {row["training"]: row["newest"] for row in rows}
 
 
 async def _creator(training_id: UUID) -> UUID | None:
@@ -83,19 +167,3 @@ async def _creator(training_id: UUID) -> UUID | None:
         .first()
     )
     return None if first is None else first["who"]
-
-
-def _shown(row: AuditEvent, reader: Reader) -> AuditEventJson:
-    details, redacted = row.details.encode(), False
-    if reader.participant is not None:
-        details, redacted = disclosed(row.kind, details, reader.participant)
-    return AuditEventJson(
-        id=row.id,
-        at=shown_time(row.at),
-        kind=row.kind,
-        who=row.who,
-        round=row.round,
-        redacted=redacted,
-        details=msgspec.Raw(details),
-        digest=row.digest,
-    )

@@ -30,6 +30,7 @@ def global_json(model: GlobalModel, base_url: str) -> GlobalModelJson:
     url = f"{base_url}/api/models/{model.id}"
     shown = GlobalModelJson(
         id=model.id,
+        kind=model.kind,
         round=model.round,
         name=model.name,
         description=model.description,
@@ -37,6 +38,10 @@ def global_json(model: GlobalModel, base_url: str) -> GlobalModelJson:
         preprocessing=f"{url}/preprocessing/" if has_preprocessing else None,
         owner=model.owner,
         has_preprocessing=has_preprocessing,
+        format=model.format,
+        num_parameters=model.num_parameters,
+        size_bytes=model.size_bytes,
+        created_at=model.created_at,
     )
     match model.kind:
         case "SWAG":
@@ -60,6 +65,8 @@ def local_json(model: LocalModel) -> LocalModelJson:
         sample_size=model.sample_size,
         owner=model.owner,
         base_model=model.base_model,
+        size_bytes=model.size_bytes,
+        created_at=model.received_at,
     )
 
 

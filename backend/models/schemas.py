@@ -13,9 +13,17 @@ Stats = dict[str, object] | None
 
 
 class GlobalModelJson(msgspec.Struct, kw_only=True):
-    """A global model without its weights; `preprocessing` is the URL to fetch it from."""
+    """A global model without its weights.
+
+    Attributes:
+        kind: GLOBAL, SWAG or MEAN.
+        preprocessing: The URL to fetch it from.
+        format: Container of the model file.
+        size_bytes: Of the present weights.
+    """
 
     id: UUID
+    kind: str
     round: int
     name: str
     description: str
@@ -23,6 +31,10 @@ class GlobalModelJson(msgspec.Struct, kw_only=True):
     preprocessing: str | None
     owner: UUID
     has_preprocessing: bool
+    format: str
+    num_parameters: int
+    size_bytes: int
+    created_at: datetime
 
 
 class SwagModelJson(GlobalModelJson, kw_only=True):
@@ -39,13 +51,16 @@ class MeanModelJson(GlobalModelJson, kw_only=True):
 
 
 class LocalModelJson(msgspec.Struct, kw_only=True):
-    """A local model without its weights."""
+    """A local model without its weights; `kind` is LOCAL."""
 
     id: UUID
+    kind: str = "LOCAL"
     round: int
     sample_size: int
     owner: UUID
     base_model: UUID
+    size_bytes: int
+    created_at: datetime
 
 
 class GlobalModelMetadata(GlobalModelJson, kw_only=True):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from backend.audit.events import AuditKind, record
+from backend.audit.feed import AuditFeed
 from backend.db.engine import Database
 from backend.db.tables import (
     GlobalModel,
@@ -47,10 +48,12 @@ class ModelService:
         database: Database,
         weights: Weights,
         base_url: str,
+        audit_feed: AuditFeed,
     ) -> None:
         self._database = database
         self._weights = weights
         self._base_url = base_url
+        self._audit_feed = audit_feed
 
     async def list(self, caller: Caller) -> list[AnyModelJson]:
         """Models that are the caller's own or of a training that they run or take part in."""
@@ -172,6 +175,8 @@ class ModelService:
             dropped = await self._delete_local(found.model, found.training, caller)
         else:
             dropped = await self._delete_global(found.model, found.training, caller)
+        if found.training is not None:
+            self._audit_feed.wake(found.training.id)
         await self._weights.drop(dropped)
 
     async def _delete_local(

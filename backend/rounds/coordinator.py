@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from backend.audit.events import AuditKind, record
+from backend.audit.feed import AuditFeed
 from backend.db.bulk import insert_all
 from backend.db.engine import Database
 from backend.db.tables import (
@@ -76,12 +77,19 @@ class Coordinator:
     """Opens, fills, closes and advances rounds."""
 
     def __init__(
-        self, *, database: Database, weights: Weights, pusher: Pusher, aggregation: Aggregation
+        self,
+        *,
+        database: Database,
+        weights: Weights,
+        pusher: Pusher,
+        aggregation: Aggregation,
+        audit_feed: AuditFeed,
     ) -> None:
         self._database = database
         self._weights = weights
         self._pusher = pusher
         self._aggregation = aggregation
+        self._audit_feed = audit_feed
 
     async def start(self, training_id: UUID, who: UUID) -> None:
         """Open round 0 and tell everybody.
@@ -379,6 +387,7 @@ class Coordinator:
         async with self._database.write_transaction():
             yield await records.guard(training_id), effects
         # After the commit: a task made inside the transaction would write to it.
+        self._audit_feed.wake(training_id)
         if effects.told:
             self._pusher.wake()
         if effects.aggregate:

@@ -1,4 +1,4 @@
-"""Health over HTTP."""
+"""Health and the compute cluster over HTTP."""
 
 import asyncio
 import logging
@@ -10,11 +10,15 @@ from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from backend.db.engine import Database
-from backend.system.schemas import Liveness, Readiness
+from backend.security.authentication import CallerRequest
+from backend.system.compute import compute_of
+from backend.system.schemas import ComputeJson, Liveness, Readiness
 from backend.weights import Weights
 from compute.gateway import ComputeGateway
 
 logger = logging.getLogger(__name__)
+
+Gateway = NamedDependency[SkipValidation[ComputeGateway]]
 
 CHECK_TIMEOUT_SECONDS = 5.0
 WORKS = "ok"
@@ -36,7 +40,7 @@ class HealthController(Controller):
         self,
         database: NamedDependency[Database],
         weights: NamedDependency[Weights],
-        gateway: NamedDependency[SkipValidation[ComputeGateway]],
+        gateway: Gateway,
     ) -> Response[Readiness]:
         """200 when database, blob store and Ray work, else 503 naming what does not."""
         database_state, blob_state, compute_health = await asyncio.gather(
@@ -54,6 +58,15 @@ class HealthController(Controller):
         )
         status = HTTP_200_OK if works else HTTP_503_SERVICE_UNAVAILABLE
         return Response(readiness, status_code=status)
+
+
+@get("/api/compute/", tags=("system",))
+async def compute(request: CallerRequest, gateway: Gateway) -> ComputeJson:
+    """How the compute cluster is; with its nodes, actors and dashboard for superusers.
+
+    200 also when it is not there: `ready` says so.
+    """
+    return await compute_of(gateway, request.user)
 
 
 async def _state(check: Awaitable[None], failure: str) -> str:

@@ -1,15 +1,19 @@
 """Trainings over HTTP."""
 
+from typing import Annotated
+
 from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 
+from backend.metrics.series import TrainingMetrics
 from backend.models.schemas import AnyModelJson
 from backend.security.authentication import CallerRequest
 from backend.trainings.schemas import (
     Clients,
     CreateTraining,
     Detail,
+    Overview,
     ParticipantJson,
     RoundJson,
     TrainingCreated,
@@ -19,6 +23,26 @@ from backend.trainings.schemas import (
 from backend.trainings.service import TrainingService
 
 Trainings = NamedDependency[TrainingService]
+
+
+MAX_OVERVIEW = 500
+DEFAULT_OVERVIEW = 100
+
+
+@get("/api/overview/", tags=("trainings",))
+async def overview(
+    request: CallerRequest,
+    training_service: Trainings,
+    limit: Annotated[
+        int, QueryParameter(ge=1, le=MAX_OVERVIEW, description="At most so many.")
+    ] = DEFAULT_OVERVIEW,
+) -> Overview:
+    """Trainings that the caller runs or takes part in, the most recently active first.
+
+    With the progress of each, the course of its main metric over the last rounds, and who is
+    missing.
+    """
+    return await training_service.overview(request.user, limit=limit)
 
 
 class TrainingController(Controller):
@@ -130,10 +154,28 @@ class TrainingController(Controller):
 
     @get("/{training_id:str}/rounds/")
     async def rounds(
-        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+        self,
+        request: CallerRequest,
+        training_id: FromPath[str],
+        training_service: Trainings,
+        since: Annotated[
+            int, QueryParameter(ge=0, le=1_000_000, description="Index of the first round wanted.")
+        ] = 0,
     ) -> list[RoundJson]:
         """Every round so far, with the aggregator's figures for the actor."""
-        return await training_service.rounds(training_id, request.user)
+        return await training_service.rounds(training_id, request.user, since=since)
+
+    @get("/{training_id:str}/metrics/")
+    async def metrics(
+        self, request: CallerRequest, training_id: FromPath[str], training_service: Trainings
+    ) -> TrainingMetrics:
+        """Metrics as series over rounds, of each reporter and of all; a participant sees their own.
+
+        The series without reporter is the mean over the participants, for the actor weighted by the
+        sample size of each one's latest accepted update. Participants get the plain mean, and of
+        tests only: a weighted one would tell them the others' sample sizes.
+        """
+        return await training_service.metrics(training_id, request.user)
 
     @get("/{training_id:str}/models/")
     async def models(

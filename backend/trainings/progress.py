@@ -1,5 +1,6 @@
 """How a training stands: its participants, its rounds."""
 
+from collections import defaultdict
 from uuid import UUID
 
 import msgspec
@@ -7,9 +8,9 @@ from piccolo.query.functions.aggregate import Count
 
 from backend.db.tables import LocalModel, Participant, Round, Training
 from backend.notifications.delivery import unreachable
-from backend.rounds.records import cohort_of, current_round, delivered_by, expected_of, tested_by
-from backend.rounds.state import RUNNING, Phase
-from backend.trainings.schemas import ParticipantJson, RoundJson
+from backend.rounds.records import cohort_of
+from backend.trainings.schemas import ParticipantJson, RoundJson, RoundUpdateJson
+from backend.trainings.standing import Standing, current_rounds, standings
 from compute.contract import RoundFigures
 
 
@@ -25,14 +26,19 @@ async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
         query = query.where(Participant.user == only)
     rows = await query.order_by(Participant.id)
     unreached = await unreachable([row["user"] for row in rows])
-    expected, delivered = await _standing(training, [row["user"] for row in rows])
+    rounds = await current_rounds([training])
+    # Whether one is expected does not depend on who else is looked at.
+    found = await standings([training], rounds, {training.id: [row["user"] for row in rows]})
+    standing = found.get(training.id, Standing())
+    expected = set(standing.expected)
     return [
         ParticipantJson(
             id=row["user"],
             username=row["username"],
             registered_at=row["registered_at"],
             expected=row["user"] in expected,
-            delivered=row["user"] in delivered,
+            delivered=row["user"] in standing.delivered,
+            delivered_at=standing.delivered.get(row["user"]),
             unreachable=unreached.get(row["user"]),
             last_seen_at=row["last_seen_at"],
         )
@@ -40,19 +46,47 @@ async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
     ]
 
 
-async def course(training: Training, *, figures: bool) -> list[RoundJson]:
-    """Rounds in order."""
-    rows = await Round.objects().where(Round.training == training.id).order_by(Round.index)
+async def course(training: Training, only: UUID | None, *, since: int) -> list[RoundJson]:
+    """Rounds from `since` on, in order; what is said about updates, of all or of one participant.
+
+    Args:
+        only: Whose updates are listed; the figures compare all of them, and are left out then.
+    """
+    rows = (
+        await Round.objects()
+        .where((Round.training == training.id) & (Round.index >= since))
+        .order_by(Round.index)
+    )
+    of_rounds = (LocalModel.training == training.id) & (LocalModel.round >= since)
     counts = (
         await LocalModel.select(LocalModel.round, Count(alias="number"))
-        .where(LocalModel.training == training.id)
+        .where(of_rounds)
         .group_by(LocalModel.round)
     )
     delivered = {count["round"]: count["number"] for count in counts}
-    return [_round_json(row, delivered.get(row.index, 0), figures=figures) for row in rows]
+    listed = of_rounds if only is None else of_rounds & (LocalModel.owner == only)
+    updates: defaultdict[int, list[RoundUpdateJson]] = defaultdict(list)
+    for update in (
+        await LocalModel.select(
+            LocalModel.id,
+            LocalModel.round,
+            LocalModel.owner,
+            LocalModel.sample_size,
+            LocalModel.received_at,
+        )
+        .where(listed)
+        .order_by(LocalModel.received_at)
+    ):
+        updates[update.pop("round")].append(RoundUpdateJson(**update))
+    return [
+        _round_json(row, delivered.get(row.index, 0), updates[row.index], figures=only is None)
+        for row in rows
+    ]
 
 
-def _round_json(row: Round, delivered: int, *, figures: bool) -> RoundJson:
+def _round_json(
+    row: Round, delivered: int, updates: list[RoundUpdateJson], *, figures: bool
+) -> RoundJson:
     cohort = cohort_of(row)
     return RoundJson(
         index=row.index,
@@ -64,19 +98,8 @@ def _round_json(row: Round, delivered: int, *, figures: bool) -> RoundJson:
         extended=row.extended,
         cohort=None if cohort is None else sorted(cohort),
         delivered=delivered,
+        updates=updates,
         figures=(
             msgspec.json.decode(row.figures, type=RoundFigures) if figures and row.figures else None
         ),
     )
-
-
-async def _standing(training: Training, participants: list[UUID]) -> tuple[set[UUID], set[UUID]]:
-    """Of whom the open round expects something, and who has delivered it."""
-    if training.state not in RUNNING:
-        return set(), set()
-    row = await current_round(training)
-    if row.phase == Phase.TESTING:
-        delivered = await tested_by(training.model, row.index + 1)
-    else:
-        delivered = await delivered_by(row)
-    return set(expected_of(row, participants)), delivered

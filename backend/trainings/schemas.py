@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from backend.metrics.series import Point
 from backend.notifications.delivery import Unreachable
 from backend.text import Text
 from compute.contract import RoundFigures
@@ -68,14 +69,57 @@ class TrainingJson(msgspec.Struct, kw_only=True):
 
 
 class TrainingProgress(TrainingJson, kw_only=True):
-    """A training by itself, with the progress of its current round."""
+    """A training by itself, with the progress of its current round.
 
+    Attributes:
+        name: Of its model.
+        actor_name: Username of who runs it.
+    """
+
+    name: str
+    actor_name: str
+    created_at: datetime
     local_models_arrived: int
     local_models_expected: int
     round: int
     phase: str | None
     deadline_at: datetime | None
     metric_names: list[str]
+
+
+class MainMetric(msgspec.Struct, kw_only=True):
+    """The course of one metric, newest rounds only."""
+
+    key: str
+    points: list[Point]
+
+
+class TrainingOverview(TrainingProgress, kw_only=True):
+    """A training as one of many, to somebody who runs it or takes part.
+
+    Attributes:
+        main_metric: The first of its metric names that has values, else the first metric; of the
+            tests if there are any, else of what came with updates. See `metrics` of the training
+            for whose mean it is; null: nothing has been measured.
+        missing: Usernames of who is waited for, some of them; a participant sees only themselves.
+        missing_count: How many are; to a participant, 1 if they are.
+    """
+
+    role: Literal["actor", "participant"]
+    main_metric: MainMetric | None
+    missing: list[str]
+    missing_count: int
+
+
+class Overview(msgspec.Struct, kw_only=True):
+    """Trainings, the most recently active first.
+
+    Attributes:
+        total: How many there are, with those beyond the limit.
+    """
+
+    trainings: list[TrainingOverview]
+    total: int
 
 
 class ParticipantJson(msgspec.Struct, kw_only=True):
@@ -86,6 +130,7 @@ class ParticipantJson(msgspec.Struct, kw_only=True):
         delivered: They delivered what the open round waits for.
         unreachable: Their webhook does not take what it is sent; null while it does, and for who
             has none.
+        delivered_at: When that was accepted; null: not yet.
         last_seen_at: Last request with their credentials, to the minute.
     """
 
@@ -94,8 +139,18 @@ class ParticipantJson(msgspec.Struct, kw_only=True):
     registered_at: datetime
     expected: bool
     delivered: bool
+    delivered_at: datetime | None
     unreachable: Unreachable | None
     last_seen_at: datetime | None
+
+
+class RoundUpdateJson(msgspec.Struct, kw_only=True):
+    """An update that was accepted in a round; `id` is its key in the figures."""
+
+    id: UUID
+    owner: UUID
+    sample_size: int
+    received_at: datetime
 
 
 class RoundJson(msgspec.Struct, kw_only=True):
@@ -105,7 +160,8 @@ class RoundJson(msgspec.Struct, kw_only=True):
         deadline_at: Of the present phase; null: it waits for ever, or for nobody.
         extended: The deadline was moved once, for there was no quorum.
         cohort: Who was drawn; null: every participant.
-        delivered: Updates that were accepted.
+        delivered: How many updates were accepted.
+        updates: These, in order of arrival; for participants, their own only.
         figures: Of the aggregation, by update; null before it, and for participants.
     """
 
@@ -118,4 +174,5 @@ class RoundJson(msgspec.Struct, kw_only=True):
     extended: bool
     cohort: list[UUID] | None
     delivered: int
+    updates: list[RoundUpdateJson]
     figures: RoundFigures | None

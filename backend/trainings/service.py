@@ -1,6 +1,6 @@
 """Use cases of trainings."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from uuid import UUID, uuid4
 
 import msgspec
@@ -12,30 +12,33 @@ from backend.db.tables import (
     GlobalModel,
     LocalModel,
     Participant,
-    Round,
     Training,
     User,
     training_key,
 )
 from backend.errors import InvalidRequest, NotAllowed, NotFound
+from backend.metrics.series import TrainingMetrics, metrics_of
 from backend.models.access import Relation
 from backend.models.presentation import global_json, local_json
 from backend.models.records import insert_model, lock_model
 from backend.models.schemas import AnyModelJson
 from backend.rounds.coordinator import Coordinator
-from backend.rounds.records import deadline_of, expected_of, is_paused
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
 from backend.trainings.options import parse_options
+from backend.trainings.overview import is_party, overview_of
+from backend.trainings.presentation import progress_jsons, training_jsons
 from backend.trainings.progress import board, course
 from backend.trainings.schemas import (
     CreateTraining,
+    Overview,
     ParticipantJson,
     RoundJson,
     TrainingJson,
     TrainingProgress,
     UncertaintyMethod,
 )
+from backend.trainings.standing import current_rounds
 
 FORBIDDEN = "You do not have permission to perform this action."
 
@@ -115,38 +118,26 @@ class TrainingService:
             .where(Training.actor == caller.id)
             .order_by(Training.created_at)
         )
-        return await _training_jsons(trainings)
+        return await training_jsons(trainings)
 
     async def list_joined(self, caller: Caller) -> list[TrainingJson]:
         """Trainings that the caller runs or takes part in."""
-        joined = Participant.select(Participant.training).where(Participant.user == caller.id)
-        trainings = (
-            await Training.objects()
-            .where((Training.actor == caller.id) | Training.id.is_in(joined))
-            .order_by(Training.created_at)
-        )
-        return await _training_jsons(trainings)
+        trainings = await Training.objects().where(is_party(caller)).order_by(Training.created_at)
+        return await training_jsons(trainings)
 
     async def get(self, given_id: str, caller: Caller) -> TrainingProgress:
         """One training with its progress. Raises `NotFound` or `NotAllowed`."""
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
-        shown = (await _training_jsons([training]))[0]
-        model = await GlobalModel.objects().get(GlobalModel.id == training.model)
-        index = training.round if model is None else model.round
-        arrived = await LocalModel.count().where(
-            LocalModel.round_key == training_key(training.id, index)
-        )
-        row = await Round.objects().get(Round.key == training_key(training.id, training.round))
-        expected = shown.participants if row is None else expected_of(row, shown.participants)
-        return TrainingProgress(
-            **msgspec.structs.asdict(shown),
-            local_models_arrived=arrived,
-            local_models_expected=len(expected),
-            round=training.round,
-            phase=None if row is None else row.phase,
-            deadline_at=None if row is None else deadline_of(row),
-            metric_names=msgspec.json.decode(training.metric_names, type=list[str]),
-        )
+        rounds = await current_rounds([training])
+        shown = (await progress_jsons([training], rounds)).get(training.id)
+        if shown is None:
+            raise NotFound("Training", given_id)
+        return shown
+
+    async def overview(self, caller: Caller, *, limit: int) -> Overview:
+        """The trainings that the caller runs or takes part in, the most recently active first."""
+        async with self._database.read_snapshot():
+            return await overview_of(caller, limit=limit)
 
     async def participants(self, given_id: str, caller: Caller) -> list[ParticipantJson]:
         """Who takes part and what is awaited of them; a participant sees only themselves.
@@ -156,13 +147,22 @@ class TrainingService:
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
         return await board(training, None if training.actor == caller.id else caller.id)
 
-    async def rounds(self, given_id: str, caller: Caller) -> list[RoundJson]:
-        """Every round so far; figures of updates are the actor's to see.
+    async def rounds(self, given_id: str, caller: Caller, *, since: int) -> list[RoundJson]:
+        """Every round so far from `since` on; figures of updates are the actor's to see.
 
         Raises `NotFound` or `NotAllowed`.
         """
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
-        return await course(training, figures=training.actor == caller.id)
+        only = None if training.actor == caller.id else caller.id
+        return await course(training, only, since=since)
+
+    async def metrics(self, given_id: str, caller: Caller) -> TrainingMetrics:
+        """What was measured in its rounds, as far as the caller may see it.
+
+        Raises `NotFound` or `NotAllowed`.
+        """
+        training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
+        return await metrics_of(training, caller)
 
     async def register(self, given_id: str, clients: list[UUID], caller: Caller) -> None:
         """Make users participants. Raises `NotFound`, `NotAllowed` or `InvalidRequest`."""
@@ -300,34 +300,3 @@ def _copy(model: GlobalModel) -> GlobalModel:
         num_parameters=model.num_parameters,
         stats=model.stats,
     )
-
-
-async def _training_jsons(trainings: Sequence[Training]) -> list[TrainingJson]:
-    """Trainings with their participants, in two queries."""
-    participants: dict[UUID, list[UUID]] = {t.id: [] for t in trainings}
-    if trainings:
-        rows = (
-            await Participant.select(Participant.training, Participant.user)
-            .where(Participant.training.is_in([t.id for t in trainings]))
-            .order_by(Participant.id)
-        )
-        for row in rows:
-            participants[row["training"]].append(row["user"])
-    return [
-        TrainingJson(
-            id=t.id,
-            state=t.state,
-            target_num_updates=t.target_num_updates,
-            last_update=t.last_update,
-            uncertainty_method=t.uncertainty_method,
-            aggregation_method=t.aggregation_method,
-            options=msgspec.json.decode(t.options, type=dict[str, object]),
-            locked=False,
-            model=t.model,
-            actor=t.actor,
-            participants=participants[t.id],
-            error=t.error,
-            paused=is_paused(t),
-        )
-        for t in trainings
-    ]

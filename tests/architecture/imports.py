@@ -32,6 +32,7 @@ EXAMPLES_USES_OF_COMPUTE = ("compute.simulation.partitions",)
 MAY_IMPORT_RAY = (
     "compute.ray_gateway",
     "compute.cluster",
+    "compute.cluster_state",
     "compute.actors",
     "compute.simulation.ray_workers",
 )

@@ -1,4 +1,4 @@
-"""Vendored front-end assets are the bytes that their manifest pins, and call nobody."""
+"""Vendored front-end assets are the bytes that their manifests pin, and call nobody."""
 
 import hashlib
 import json
@@ -7,19 +7,33 @@ from typing import Any
 
 import pytest
 
-VENDOR = Path(__file__).resolve().parents[2] / "frontend_static" / "vendor"
-PACKAGES: list[dict[str, Any]] = json.loads((VENDOR / "vendor.json").read_text())["packages"]
-FILES: list[dict[str, Any]] = [file for package in PACKAGES for file in package["files"]]
+REPOSITORY = Path(__file__).resolve().parents[2]
+# What is served, and what only the tests of the console use.
+VENDOR = REPOSITORY / "frontend_static" / "vendor"
+FOLDERS = (VENDOR, REPOSITORY / "tests" / "console" / "vendor")
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file["path"])
-def test_vendored_file_has_the_pinned_checksum(file: dict[str, Any]) -> None:
-    assert hashlib.sha256((VENDOR / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+def packages_of(folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads((folder / "vendor.json").read_text())["packages"])
 
 
-def test_every_vendored_file_is_in_the_manifest() -> None:
-    present = {path.relative_to(VENDOR).as_posix() for path in VENDOR.rglob("*") if path.is_file()}
-    assert present == {file["path"] for file in FILES} | {"vendor.json"}
+def files_of(folder: Path) -> dict[Path, dict[str, Any]]:
+    return {folder / file["path"]: file for one in packages_of(folder) for file in one["files"]}
+
+
+FILES = {path: file for folder in FOLDERS for path, file in files_of(folder).items()}
+PACKAGES = [package for folder in FOLDERS for package in packages_of(folder)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_vendored_file_has_the_pinned_checksum(path: Path) -> None:
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == FILES[path]["sha256"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=["served", "for-tests"])
+def test_every_vendored_file_is_in_the_manifest(folder: Path) -> None:
+    present = {path for path in folder.rglob("*") if path.is_file()}
+    assert present == {*files_of(folder), folder / "vendor.json"}
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package["name"])
@@ -31,7 +45,7 @@ def test_vendored_package_ships_its_licence(package: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "address", ["https://cdn.redoc.ly", "otel.cloud.redocly.com", "fonts.googleapis.com"]
 )
-def test_no_vendored_script_would_call_a_third_party(address: str) -> None:
-    scripts = [VENDOR / file["path"] for file in FILES if file["path"].endswith((".js", ".css"))]
+def test_no_served_script_would_call_a_third_party(address: str) -> None:
+    scripts = [path for path in files_of(VENDOR) if path.suffix in {".js", ".css"}]
     assert scripts
     assert [path.name for path in scripts if address.encode() in path.read_bytes()] == []

@@ -69,12 +69,12 @@ class PatientClient:
         self._http.close()
 
     def insist(
-        self, what: str, status: int, ask: Callable[[httpx.Client, bool], httpx.Response]
+        self, what: str, status: int, ask: Callable[[httpx.Client], httpx.Response]
     ) -> httpx.Response:
         """The answer of `status`; whoever is not answered asks again.
 
         Args:
-            ask: Sends the request and reads the answer; is told whether it is the first attempt.
+            ask: Sends the request and reads the answer.
 
         Raises:
             WentWrongError: another answer came, or none before the deadline.
@@ -83,7 +83,7 @@ class PatientClient:
         while time.monotonic() < self.deadline:
             attempts += 1
             try:
-                answer = ask(self._http, attempts == 1)
+                answer = ask(self._http)
             except httpx.TransportError as error:
                 last = f"{type(error).__name__} {error}"
             else:
@@ -105,23 +105,21 @@ class PatientClient:
 
     def get(self, path: str, what: str, **parameters: int) -> httpx.Response:
         """The answer to GET `path`."""
-        return self.insist(what, 200, lambda http, _: http.get(path, params=parameters))
+        return self.insist(what, 200, lambda http: http.get(path, params=parameters))
 
     def post(
         self, path: str, what: str, status: int, json: Mapping[str, object] | None = None
     ) -> httpx.Response:
         """The answer to POST `path`."""
-        return self.insist(what, status, lambda http, _: http.post(path, json=json))
+        return self.insist(what, status, lambda http: http.post(path, json=json))
 
     def post_form(self, path: str, what: str, status: int, body: bytes) -> httpx.Response:
         """The answer to POST `path` with a form made by `multipart`."""
-        return self.insist(
-            what, status, lambda http, _: http.post(path, content=body, headers=FORM)
-        )
+        return self.insist(what, status, lambda http: http.post(path, content=body, headers=FORM))
 
     def delete(self, path: str, what: str, status: int) -> None:
         """DELETE `path`."""
-        self.insist(what, status, lambda http, _: http.delete(path))
+        self.insist(what, status, lambda http: http.delete(path))
 
 
 class Participant:
@@ -239,39 +237,54 @@ class Participant:
         self._client.insist(
             f"report of round {round}",
             201,
-            lambda http, _: http.post(f"{self._model}metrics/", data=form),
+            lambda http: http.post(f"{self._model}metrics/", data=form),
         )
         self._journal.reports[round, self.place] = value
         self._journal.note(self._client.who, f"201 for its report of round {round}")
         self._passage(Moment.REPORTED, round)
 
     def _download(self, round: int) -> bytes:
-        def ask(http: httpx.Client, first: bool) -> httpx.Response:
+        reach = self._once(round)
+
+        def ask(http: httpx.Client) -> httpx.Response:
             with http.stream("GET", self._model) as answer:
                 chunks = []
                 for chunk in answer.iter_bytes():
-                    if first and not chunks and answer.status_code == 200:
-                        self._passage(Moment.DOWNLOAD, round)
+                    if answer.status_code == 200:
+                        reach(Moment.DOWNLOAD)
                     chunks.append(chunk)
             return httpx.Response(answer.status_code, content=b"".join(chunks))
 
         return self._client.insist(f"download of round {round}", 200, ask).content
 
     def _send(self, what: str, path: str, body: bytes, moment: Moment, round: int) -> None:
-        def parts(*, first: bool) -> Iterator[bytes]:
+        reach = self._once(round)
+
+        def parts() -> Iterator[bytes]:
             yield body[: len(body) // 2]
-            if first:
-                self._passage(moment, round)
+            reach(moment)
             yield body[len(body) // 2 :]
-            if first and moment == Moment.UPLOAD:
-                self._passage(Moment.UNANSWERED, round)
+            if moment == Moment.UPLOAD:
+                reach(Moment.UNANSWERED)
 
         headers = {**FORM, "Content-Length": str(len(body))}
         self._client.insist(
-            what,
-            201,
-            lambda http, first: http.post(path, content=parts(first=first), headers=headers),
+            what, 201, lambda http: http.post(path, content=parts(), headers=headers)
         )
+
+    def _once(self, round: int) -> Callable[[Moment], None]:
+        """Says how far this participant is, when it is so far for the first time.
+
+        That may be at a later attempt: what is killed for others can end the first before.
+        """
+        reached: set[Moment] = set()
+
+        def reach(moment: Moment) -> None:
+            if moment not in reached:
+                reached.add(moment)
+                self._passage(moment, round)
+
+        return reach
 
 
 def multipart(fields: Mapping[str, object], files: Mapping[str, bytes]) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -12,6 +13,7 @@ import torch
 from compute.blobs import BlobStore, open_blob_store
 from compute.cluster import RayConfig
 from compute.contract import (
+    ActorKind,
     AggregatorSpec,
     CheckModel,
     CheckMoments,
@@ -64,6 +66,38 @@ async def test_it_is_ready_once_started(world: World) -> None:
     health = await world.gateway.health()
     assert health.ready
     assert health.cpus >= 1
+
+
+async def test_its_machine_is_shown_with_what_is_used_of_it(world: World) -> None:
+    state = await world.gateway.cluster_state()
+
+    (node,) = state.nodes
+    assert (state.ready, state.embedded, node.alive, node.head) == (True, True, True, True)
+    assert node.cpus == (await world.gateway.health()).cpus
+    assert 0 <= node.cpus_used <= node.cpus
+    assert 0 < node.memory_used_bytes < node.memory_bytes == psutil.virtual_memory().total
+    assert node.id
+    assert node.name
+
+
+async def test_who_serves_which_training_and_model_is_shown(world: World) -> None:
+    model = stored(world.store, pickled(tiny()))
+    aggregator = world.spec()
+    await world.gateway.fold(aggregator, 0, model.digest, update(world.store, 1, sample_size=1))
+    await world.gateway.predict(predict_tiny(model.digest))
+
+    state = await world.gateway.cluster_state()
+    serving = [each for each in state.actors if each.training_id == aggregator.training_id]
+    predicting = [each for each in state.actors if each.model_key == model.digest]
+    await world.gateway.release(aggregator.training_id)
+    later = await world.gateway.cluster_state()
+
+    for kind, actors in ((ActorKind.AGGREGATOR, serving), (ActorKind.PREDICTOR, predicting)):
+        (actor,) = actors
+        assert (actor.kind, actor.state, actor.restarts) == (kind, "ALIVE", 0)
+        assert actor.node_id == state.nodes[0].id
+        assert psutil.pid_exists(actor.pid or 0)
+    assert aggregator.training_id not in [each.training_id for each in later.actors]
 
 
 async def test_a_staged_model_is_reported_with_its_layers(world: World) -> None:
@@ -318,5 +352,7 @@ async def test_a_model_that_wants_too_much_memory_is_rejected_and_harms_nobody(
 async def test_before_it_is_started_it_is_not_ready_and_takes_no_work(tmp_path: Path) -> None:
     for gateway in (InProcessGateway(tmp_path.as_uri()), RayGateway(RayConfig(tmp_path.as_uri()))):
         assert not (await gateway.health()).ready
+        state = await gateway.cluster_state()
+        assert (state.ready, state.detail, state.nodes) == (False, "not started", [])
         with pytest.raises(ComputeUnavailable):
             await gateway.check_model(CheckModel(key="staged/" + "0" * 32))

@@ -287,6 +287,84 @@ async def test_when_the_embedded_cluster_dies_calls_fail_and_another_is_started(
     assert "torch False" in output
 
 
+async def test_a_cluster_that_does_not_come_up_in_time_leaves_nothing_behind_and_is_tried_again(
+    blob_url: str,
+) -> None:
+    # Ray waits half a minute for its node and then raises a plain Exception; what is faked is that
+    # the time is over, when all its processes run.
+    program = """
+        import psutil
+        from ray._private import services
+
+        get_node = services.get_node
+
+        def late(*_):
+            raise Exception("The current node timed out during startup.")
+
+        async def main():
+            services.get_node = late
+            try:
+                await gateway.start()
+            except ComputeUnavailable as error:
+                print("unavailable", error)
+            print("left", [p.name() for p in psutil.Process().children(recursive=True)])
+            services.get_node = get_node
+            await gateway.start()
+            print("ready", (await gateway.health()).ready)
+            await gateway.stop()
+
+        asyncio.run(main())
+    """
+    process = run_program(program, blob_url)
+    output, _ = await asyncio.to_thread(process.communicate, timeout=200)
+    assert process.returncode == 0, output
+    assert "unavailable no cluster: The current node timed out" in output
+    assert "left []" in output
+    assert "ready True" in output
+
+
+async def test_who_looks_at_a_cluster_that_hangs_is_told_in_time(blob_url: str) -> None:
+    program = """
+        import time
+        import psutil
+
+        async def timed():
+            began = time.monotonic()
+            state = await gateway.cluster_state()
+            print(state.ready, state.detail, "in time", time.monotonic() - began < 10)
+
+        async def main():
+            await gateway.start()
+            await timed()
+            (head,) = (p for p in psutil.Process().children() if p.name() == "gcs_server")
+            gateway._session.looked_at = 0.0
+            head.suspend()
+            try:
+                # Many who look are one look.
+                await asyncio.gather(*(timed() for _ in range(20)))
+                print("looks", len(gateway._in_threads))
+            finally:
+                head.resume()
+            while not (await gateway.cluster_state()).ready:
+                await asyncio.sleep(0.1)
+            head.kill()
+            while (await gateway.health()).ready:
+                await asyncio.sleep(0.1)
+            await timed()
+            await gateway.stop()
+
+        asyncio.run(main())
+    """
+    process = run_program(program, blob_url)
+    output, _ = await asyncio.to_thread(process.communicate, timeout=200)
+    assert process.returncode == 0, output
+    healthy, *hanging, looks, lost = output.splitlines()
+    assert healthy == "True  in time True"
+    assert hanging == ["False The cluster does not answer within 3 seconds. in time True"] * 20
+    assert looks == "looks 1"
+    assert lost in {"False lost in time True", "False starting in time True"}
+
+
 async def test_who_waited_for_a_turn_starts_no_cluster_when_it_comes_too_late(
     blob_url: str,
 ) -> None:

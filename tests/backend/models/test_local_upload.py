@@ -1,4 +1,5 @@
 from collections import OrderedDict
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,11 @@ def test_an_update_is_counted_and_its_metrics_kept(
     assert (training["local_models_arrived"], training["local_models_expected"]) == (1, 2)
     listed = participant.client.get("/api/models/").json()
     (local,) = (model for model in listed if model["id"] != federation.model_id)
+    assert datetime.fromisoformat(local.pop("created_at")).tzinfo is not None
     assert local == {
         "id": local["id"],
+        "kind": "LOCAL",
+        "size_bytes": len(update),
         "round": 0,
         "sample_size": 37,
         "owner": participant.id,

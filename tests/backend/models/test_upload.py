@@ -2,6 +2,7 @@ import io
 import secrets
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,14 @@ def test_the_metadata_are_what_was_given(actor: Person) -> None:
     metadata = actor.client.get(f"/api/models/{model_id}/metadata/").json()
 
     stats = metadata.pop("stats")
+    assert datetime.fromisoformat(metadata.pop("created_at")).tzinfo is not None
+    content = actor.client.get(f"/api/models/{model_id}/").content
     assert metadata == {
         "id": model_id,
+        "kind": "GLOBAL",
+        "format": "torchscript",
+        "num_parameters": 66,
+        "size_bytes": len(content),
         "round": 0,
         "name": "Größe",
         "description": "d" * 5000,

@@ -20,9 +20,10 @@ from backend.db.tables import User
 from backend.errors import DatabaseUnavailable
 from backend.notifications import feed as feed_module
 from backend.notifications.controller import notifications
-from backend.notifications.feed import MAX_ARRIVED, Feed
+from backend.notifications.feed import Feed
 from backend.security.authentication import Caller
 from backend.security.presence import Presence
+from backend.subscriptions import MAX_ARRIVED
 from tests.backend.notifications.outboxes import new_users, tell, until
 from tests.event_streams import FEED
 

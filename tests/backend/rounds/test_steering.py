@@ -98,3 +98,30 @@ def test_an_aborted_training_ends_and_tells_everybody(make_federation: MakeFeder
 @pytest.mark.parametrize("what", ["pause", "resume", "close-round", "abort"])
 def test_only_a_running_training_is_steered(make_federation: MakeFederation, what: str) -> None:
     assert steer(make_federation(started=False), what) == 400
+
+
+def test_rounds_list_updates_by_owner_and_figures_name_them(
+    make_federation: MakeFederation,
+) -> None:
+    federation = make_federation(participants=2, rounds=3, options={"skip_model_tests": True})
+    first, second = federation.participants
+    for round in range(2):
+        for k, participant in enumerate(federation.participants):
+            sent = federation.upload(
+                participant, update(10 * round + k), round=round, sample_size=10 + k
+            )
+            assert sent.status_code == 201, sent.text
+        federation.wait_for_round(round + 1)
+
+    path = f"/api/trainings/{federation.training_id}/rounds/"
+    rounds = federation.actor.client.get(path).json()
+    assert [
+        [(one["owner"], one["sample_size"]) for one in round["updates"]] for round in rounds
+    ] == [[(first.id, 10), (second.id, 11)]] * 2 + [[]]
+    for round in rounds[:2]:
+        assert set(round["figures"]["updates"]) == {one["id"] for one in round["updates"]}
+    assert federation.actor.client.get(path, params={"since": 1}).json() == rounds[1:]
+
+    own = second.client.get(path, params={"since": 1}).json()
+    assert [one["owner"] for one in own[0]["updates"]] == [second.id]
+    assert (own[0]["delivered"], own[0]["figures"]) == (2, None)

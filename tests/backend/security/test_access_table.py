@@ -160,6 +160,8 @@ for _path in (
     "/api/groups/",
     "/api/models/",
     "/api/trainings/",
+    "/api/overview/",
+    "/api/compute/",
     "/api/schema/",
     "/api/schema/swagger-ui/",
     "/api/schema/redoc/",
@@ -358,6 +360,7 @@ listed_in("/api/models/", "global model", Attempt.global_model)
 listed_in("/api/models/", "local model", lambda attempt: attempt.scene.local)
 listed_in("/api/trainings/", "training", lambda attempt: attempt.scene.initial.id)
 listed_in("/api/users/trainings/", "training", lambda attempt: attempt.scene.initial.id)
+listed_in("/api/overview/", "training", lambda attempt: attempt.scene.initial.id)
 
 
 def model_request(method: str, suffix: str, **options: object) -> None:
@@ -505,6 +508,35 @@ def look_for_others(attempt: Attempt) -> Outcome:
 @tries("GET /api/trainings/{training_id}/rounds/")
 def look_at_rounds(attempt: Attempt) -> Outcome:
     return attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/rounds/")
+
+
+@tries("GET /api/trainings/{training_id}/rounds/", "local model")
+def look_for_update_in_rounds(attempt: Attempt) -> Outcome:
+    answer = attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/rounds/")
+    return answer, attempt.scene.local in answer.text
+
+
+@tries("GET /api/trainings/{training_id}/metrics/")
+def look_at_metrics(attempt: Attempt) -> Outcome:
+    return attempt.send("GET", f"/api/trainings/{attempt.scene.half.id}/metrics/")
+
+
+@tries("GET /api/trainings/{training_id}/metrics/", "local model")
+def look_for_metrics_of_update(attempt: Attempt) -> Outcome:
+    scene = attempt.scene
+    path = f"/api/models/{scene.local}/metrics/"
+    scene.client1.client.post(path, data={"metric_names": "own", "metric_values": "1"})
+    answer = attempt.send("GET", f"/api/trainings/{scene.half.id}/metrics/")
+    return answer, '"own"' in answer.text
+
+
+@tries("GET /api/compute/", "nodes, actors and dashboard")
+def look_into_the_cluster(attempt: Attempt) -> Outcome:
+    answer = attempt.send("GET", "/api/compute/")
+    if not answer.is_success:
+        return answer, False
+    inside = [answer.json()[name] for name in ("nodes", "actors", "dashboard")]
+    return answer, any(part is not None for part in inside)
 
 
 @tries("PUT /api/trainings/{training_id}/clients/")

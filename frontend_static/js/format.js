@@ -1,0 +1,86 @@
+/** Numbers, sizes and times as people read them. Pure. */
+
+const DASH = "–";
+
+/** 0.0123 → "0.0123", 12345.678 → "12,346", null → "–". */
+export function number(value, digits = 4) {
+  if (value === null || value === undefined || Number.isNaN(value)) return DASH;
+  if (!Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(2);
+  if (Number.isInteger(value) || size >= 1000) {
+    return value.toLocaleString("en", { maximumFractionDigits: 0 });
+  }
+  return value.toLocaleString("en", { maximumSignificantDigits: digits });
+}
+
+export function percent(fraction, digits = 1) {
+  return fraction == null ? DASH : `${(fraction * 100).toFixed(digits)} %`;
+}
+
+/** 1536 → "1.5 KiB". */
+export function bytes(size) {
+  if (size == null) return DASH;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = size;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** 3725 → "1 h 2 min"; 12.3 → "12 s"; 0.045 → "45 ms". */
+export function duration(seconds) {
+  if (seconds == null) return DASH;
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  if (whole < 86_400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`;
+}
+
+/** "just now", "3 min ago", "2 d ago"; `now` in milliseconds. */
+export function ago(iso, now = Date.now()) {
+  if (!iso) return "never";
+  const seconds = (now - Date.parse(iso)) / 1000;
+  if (seconds < 10) return "just now";
+  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+/** "28 Nov 2026, 14:03:21", in the reader's zone. */
+export function dateTime(iso) {
+  if (!iso) return DASH;
+  return new Date(iso).toLocaleString("en-GB", {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+  });
+}
+
+export function clockTime(iso) {
+  return iso ? new Date(iso).toLocaleTimeString("en-GB") : DASH;
+}
+
+/** "1 update", "3 updates". */
+export function count(n, one, many = `${one}s`) {
+  return `${number(n)} ${n === 1 ? one : many}`;
+}
+
+/** The first characters of an id or hash. */
+export const short = (id, length = 8) => (id ? String(id).slice(0, length) : DASH);
+
+/** "Ada Lovelace" where there is a name, else the user name. */
+export function personName(user) {
+  return [user.first_name, user.last_name].filter(Boolean).join(" ") || user.username;
+}
+
+const pad = (n) => String(n).padStart(2, "0");

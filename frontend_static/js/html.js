@@ -1,0 +1,17 @@
+/** Templates, hooks and signals: the one place that names the vendored libraries. */
+import htm from "../vendor/htm/htm.js";
+import { h } from "../vendor/preact/preact.js";
+
+export { Fragment, render } from "../vendor/preact/preact.js";
+export {
+  useCallback,
+  useEffect,
+  useId,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "../vendor/preact/hooks.js";
+export { batch, computed, effect, signal, useSignal } from "../vendor/signals/signals.js";
+
+export const html = htm.bind(h);

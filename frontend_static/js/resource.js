@@ -1,0 +1,68 @@
+/** What a page loads: keeps the last answer while a new one is on its way. */
+import { useCallback, useEffect, useRef, useState } from "./html.js";
+
+/**
+ * `{data, error, loading, reload, set}`; `data` is undefined until the first answer.
+ *
+ * @param {(signal: AbortSignal) => Promise<any>} load
+ * @param {any[]} inputs what `load` depends on; a change starts anew
+ * @param {{every?: number}} options `every`: reload after so many milliseconds, while the page is visible
+ */
+export function useResource(load, inputs, { every = null } = {}) {
+  const [state, setState] = useState({ data: undefined, error: null, loading: true });
+  const running = useRef(null);
+  const waiting = useRef(false);
+
+  const reload = useCallback(async () => {
+    running.current?.abort();
+    const controller = new AbortController();
+    running.current = controller;
+    waiting.current = true;
+    setState((was) => ({ ...was, loading: true }));
+    try {
+      const data = await load(controller.signal);
+      if (running.current === controller) setState({ data, error: null, loading: false });
+    } catch (error) {
+      if (error.name === "AbortError" || running.current !== controller) return;
+      setState((was) => ({ ...was, error, loading: false }));
+    } finally {
+      if (running.current === controller) waiting.current = false;
+    }
+  }, inputs);
+
+  useEffect(() => {
+    setState({ data: undefined, error: null, loading: true });
+    reload();
+    return () => {
+      running.current?.abort();
+      running.current = null;
+    };
+  }, inputs);
+
+  useEffect(() => {
+    if (every === null) return undefined;
+    const renew = () => {
+      // An answer that takes longer than the interval would never come if each asked anew.
+      if (!document.hidden && !waiting.current) reload();
+    };
+    const timer = setInterval(renew, every);
+    document.addEventListener("visibilitychange", renew);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", renew);
+    };
+  }, [reload, every]);
+
+  const set = useCallback((data) => setState({ data, error: null, loading: false }), []);
+  return { ...state, reload, set };
+}
+
+/** The time by `now()`, anew every `milliseconds`. */
+export function useClock(now, milliseconds = 1000) {
+  const [at, setAt] = useState(now);
+  useEffect(() => {
+    const timer = setInterval(() => setAt(now()), milliseconds);
+    return () => clearInterval(timer);
+  }, [milliseconds]);
+  return at;
+}

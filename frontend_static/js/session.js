@@ -1,0 +1,38 @@
+/** Who is signed in. */
+import * as api from "./api.js";
+import { signal } from "./html.js";
+
+/** `null` until the server was asked; `user` is null for who is not signed in. */
+export const session = signal(null);
+
+/** Why there is no session any more, for the sign-in page. */
+export const signedOutBecause = signal("");
+
+function take(answer) {
+  api.useCsrfToken(answer.csrf_token);
+  session.value = answer;
+}
+
+export async function loadSession() {
+  take(await api.get("/api/session/"));
+}
+
+export async function signIn(username, password) {
+  take(await api.post("/api/session/", { username, password }));
+  signedOutBecause.value = "";
+}
+
+export async function setUp(order) {
+  take(await api.post("/api/setup/", order));
+}
+
+export async function signOut() {
+  await api.del("/api/session/");
+  await loadSession();
+}
+
+api.whenSignedOut(() => {
+  if (session.value?.user == null) return;
+  signedOutBecause.value = "Your session has ended. Sign in to go on where you were.";
+  take({ ...session.value, user: null, superuser: false, csrf_token: null });
+});

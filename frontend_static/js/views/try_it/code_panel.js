@@ -1,0 +1,67 @@
+/** The request that was or would be made, to copy. */
+import { Button, LinkButton } from "../../components/button.js";
+import { Code } from "../../components/code.js";
+import { Tabs } from "../../components/tabs.js";
+import { html, useState } from "../../html.js";
+import { curlOf, isLong, pythonOf, QUESTION_FILE } from "./snippets.js";
+
+/** `requests`: what would be sent now; empty when there is no input yet. */
+export function CodePanel({ requests }) {
+  const [language, setLanguage] = useState("curl");
+  return html`<section class="panel" aria-label="The same from your code">
+    <header><h2>The same from your code</h2></header>
+    <div class="panel-body">
+      ${requests.length === 0
+        ? html`<p class="quiet">As soon as there is an input, the request for it is here to copy.</p>`
+        : html`<${Tabs}
+            label="Language"
+            selected=${language}
+            onSelect=${setLanguage}
+            tabs=${[
+              ["curl", "curl", () => html`<${Snippet} requests=${requests} write=${curlOf} label="curl command" />`],
+              ["python", "Python", () => html`<${Snippet} requests=${requests} write=${pythonOf} label="Python program" />`],
+            ]}
+          />`}
+    </div>
+  </section>`;
+}
+
+function Snippet({ requests, write, label }) {
+  const [request] = requests;
+  return html`<div class="stack-small">
+    <p class="hint">${whatText(requests)}</p>
+    <${Code} text=${write(request, location.origin)} label=${label} />
+    <div class="row">
+      ${request.file !== undefined &&
+      html`<${Button} size="small" icon="download" onClick=${() => save(request.file, request.fileName)}>
+        Download ${request.fileName}
+      <//>`}
+      ${isLong(request) &&
+      html`<${Button} size="small" icon="download" onClick=${() => save(jsonFile(request), QUESTION_FILE)}>
+        Download ${QUESTION_FILE}
+      <//>`}
+      <${LinkButton} to="/profile" size="small" icon="key">Your token<//>
+    </div>
+  </div>`;
+}
+
+function whatText(requests) {
+  const token = "Put your API token into the environment variable STARLING_TOKEN.";
+  if (requests[0].spans.length > 1) {
+    return `One request with two samples: your input and its noisy copy. ${token}`;
+  }
+  return requests.length > 1
+    ? `For your input; its noisy copy is a second request like this one. ${token}`
+    : `For your input. ${token}`;
+}
+
+const jsonFile = ({ fields }) => new Blob([JSON.stringify(fields)], { type: "application/json" });
+
+function save(file, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = name;
+  link.click();
+  // The browser reads it after this; it needs the address no longer than that.
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
