@@ -83,16 +83,31 @@ class AccountService:
             user = await _find(user_id)
         return _account_json(user)
 
-    async def set_password(self, user_id: UUID, password: str, *, keep: str | None = None) -> None:
+    async def set_password(
+        self, user_id: UUID, password: str, *, was: str | None = None, keep: str | None = None
+    ) -> bool:
         """Give a user another password, and end their sessions; their token stays.
 
         Args:
+            was: Hash of the password that it replaces; where another one is by now, that stays.
             keep: Hash of the secret of a session that goes on.
+
+        Returns:
+            Whether it was done.
         """
         password_hash = await hash_password(password, self._password_hashing)
+        replaced = User.id == user_id
+        if was is not None:
+            replaced &= User.password_hash == was
         async with self._database.write_transaction():
-            await User.update({User.password_hash: password_hash}).where(User.id == user_id)
-            await end_sessions(user_id, but=keep)
+            done = (
+                await User.update({User.password_hash: password_hash})
+                .where(replaced)
+                .returning(User.id)
+            )
+            if done:
+                await end_sessions(user_id, but=keep)
+        return bool(done)
 
     async def set_active(self, user_id: UUID, *, active: bool) -> None:
         """Let a user sign in, or refuse their password, token and sessions from now on."""

@@ -54,11 +54,10 @@ class SessionService:
                 caller = await self._authenticator.identify_session(secret)
             except NotAuthenticated:
                 secret = None
-        is_signed_in = caller is not None and secret is not None
         return SessionJson(
             user=None if caller is None else await self._users.myself(caller),
             superuser=caller is not None and caller.superuser,
-            csrf_token=csrf_token(secret) if is_signed_in and secret is not None else None,
+            csrf_token=None if secret is None else csrf_token(secret),
             setup_needed=await self._first_run.is_needed(),
             registration=self._registration,
             version=self._version,
@@ -99,13 +98,16 @@ class SessionService:
             TooManyAttempts: it was too often, from there.
         """
         credentials = PasswordCredentials(caller.username, order.current_password)
+        wrong = InvalidRequest.field("current_password", "This is not your current password.")
         try:
-            await self._authenticator.check_password(credentials, address)
+            account = await self._authenticator.check_password(credentials, address)
         except NotAuthenticated as error:
-            raise InvalidRequest.field(
-                "current_password", "This is not your current password."
-            ) from error
-        await self._accounts.set_password(caller.id, order.new_password, keep=caller.session)
+            raise wrong from error
+        # A superuser may have set another one meanwhile, to keep out who has this one.
+        if not await self._accounts.set_password(
+            caller.id, order.new_password, was=account.password_hash, keep=caller.session
+        ):
+            raise wrong
 
     async def _begun(self, secret: str | None) -> Begun:
         if secret is None:

@@ -1,15 +1,13 @@
 """How long sessions last, and what the database is asked about them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from backend.db.engine import Database
-from backend.db.migrate import migrate
 from backend.db.tables import Session, User
 from backend.errors import DatabaseUnavailable
 from backend.security import sessions as sessions_module
@@ -27,16 +25,9 @@ IDLE = timedelta(hours=12)
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path / 'some.sqlite'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").new_database()
-    database = Database(url)
-    await database.open()
-    await migrate()
-    yield database
-    await database.close()
+@pytest.fixture
+def database(either_database: Database) -> Database:
+    return either_database
 
 
 @pytest.fixture
