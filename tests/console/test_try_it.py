@@ -8,6 +8,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,7 +33,6 @@ from tests.model_files import pickled, torchscript
 from compute.torchvision_guard import torchvision as _torchvision  # noqa: F401 isort:skip
 from torchvision.transforms import v2
 
-DIGITS = ("None", "1", "8", "8")
 TABLE = ("None", "30")
 STROKE = [(0.25, 0.2), (0.75, 0.2), (0.65, 0.4), (0.55, 0.6), (0.45, 0.85)]
 
@@ -172,6 +173,14 @@ def ask(page: Page) -> Locator:
     return answer(page)
 
 
+@contextmanager
+def asked_again(page: Page) -> Iterator[None]:
+    """Inside, the input is changed; afterwards the answer is the one to the new input."""
+    with page.expect_response("**/api/inference/"):
+        yield
+    expect(answer(page)).to_have_attribute("data-state", "fresh")
+
+
 def seeded(page: Page, seed: str) -> None:
     page.get_by_text("More options").click()
     page.get_by_label("Seed (optional)").fill(seed)
@@ -245,14 +254,14 @@ def test_the_same_noise_comes_again_until_another_is_wanted(
     assert first[0] != first[1]
 
     before = len(asked.requests)
-    page.get_by_role("button", name="Other noise").click()
-    expect(answer(page)).to_have_attribute("data-state", "stale")
-    expect(answer(page)).to_have_attribute("data-state", "fresh")
+    with asked_again(page):
+        page.get_by_role("button", name="Other noise").click()
     assert len(asked.requests) == before + 1, "the answer follows the input by itself"
     assert asked.last["model_input"][0] == first[0]
     assert asked.last["model_input"][1] != first[1]
 
-    page.get_by_label("Compare with a noisy copy").uncheck()
+    with asked_again(page):
+        page.get_by_label("Compare with a noisy copy").uncheck()
     expect(answer(page).locator(".reading")).to_have_count(1)
     assert asked.last["model_input"] == first[:1]
 
@@ -302,9 +311,8 @@ def test_an_image_is_brought_to_what_the_model_takes(
     blocks: Floats = inside.reshape(8, 4, 8, 4).mean((1, 3)) / 255
     np.testing.assert_allclose(asked.last["model_input"][0][0], 1 - blocks, atol=1e-4)
 
-    page.get_by_label("Values that the model was trained with").select_option("255")
-    expect(answer(page)).to_have_attribute("data-state", "stale")
-    expect(answer(page)).to_have_attribute("data-state", "fresh")
+    with asked_again(page):
+        page.get_by_label("Values that the model was trained with").select_option("255")
     np.testing.assert_allclose(asked.last["model_input"][0][0], 255 * (1 - blocks), atol=0.03)
 
 
@@ -338,9 +346,8 @@ def test_a_model_with_preprocessing_is_sent_the_image_itself_and_a_noisy_copy(
     expect(page.get_by_label("curl command")).to_contain_text('model_input=@"picture.png"')
 
     page.get_by_role("tab", name="Draw").click()
-    draw(page, STROKE)
-    expect(answer(page)).to_have_attribute("data-state", "stale")
-    expect(answer(page)).to_have_attribute("data-state", "fresh")
+    with asked_again(page):
+        draw(page, STROKE)
     expect(readings.first.locator(".bars tbody tr")).to_have_count(10)
     expect(page.get_by_text("Sample 1 of")).to_have_count(0)
 

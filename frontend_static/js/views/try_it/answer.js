@@ -32,6 +32,7 @@ export function Answer({ subject, asked, error, asking, current, onAsk, waitsFor
       <h2>Answer</h2>
       ${state === "stale" && html`<${Badge}>${asking ? "Asking again" : "To an earlier input"}<//>`}
     </header>
+    <p class="sr-only" role="status">${state === "fresh" && announcement(asked, row)}</p>
     <div class="panel-body stack">
       ${error && html`<${Refusal} error=${error} subject=${subject} />`}
       ${asked === null && !error && html`<${NothingAsked} asking=${asking} onAsk=${onAsk} waitsFor=${waitsFor} />`}
@@ -69,14 +70,13 @@ function Refusal({ error, subject }) {
 function Readings({ subject, asked, row, onRow }) {
   const { variants } = asked;
   const rows = asked.readings[0].length;
-  const index = Math.min(row, rows - 1);
   if (rows === 0) return html`<${Notice}>The model answered, but with nothing in it.<//>`;
-  const readings = asked.readings.map((ofVariant) => ofVariant[index]);
+  const readings = readingsAt(asked, row);
   const shown = shownClasses(readings);
   const extent = extentOf(readings);
-  const sentence = readings.length === 2 && readings[1] ? comparison(...readings) : null;
+  const sentence = compared(readings);
   return html`
-    ${rows > 1 && html`<${RowPicker} rows=${rows} row=${index} onRow=${onRow} />`}
+    ${rows > 1 && html`<${RowPicker} rows=${rows} row=${Math.min(row, rows - 1)} onRow=${onRow} />`}
     <div class="answer-pair">
       ${readings.map(
         (reading, i) =>
@@ -92,9 +92,23 @@ function Readings({ subject, asked, row, onRow }) {
       )}
     </div>
     ${"values" in readings[0] && html`<p class="hint">${passesText(subject)}</p>`}
-    ${sentence && html`<p class="answer-comparison" role="status">${sentence}</p>`}
+    ${sentence && html`<p class="answer-comparison">${sentence}</p>`}
     <${About} subject=${subject} reading=${readings[0]} />
   `;
+}
+
+/** The readings of one sample: of the input, and of its noisy copy if there is one. */
+function readingsAt({ readings }, row) {
+  return readings.map((ofVariant) => ofVariant[Math.min(row, readings[0].length - 1)]);
+}
+
+const compared = ([clean, noisy]) => (noisy === undefined ? null : comparison(clean, noisy));
+
+/** What is read out when an answer is there. */
+function announcement(asked, row) {
+  if (asked.readings[0].length === 0) return null;
+  const readings = readingsAt(asked, row);
+  return [headlineText(readings[0]), compared(readings)].filter(Boolean).join(". ");
 }
 
 function RowPicker({ rows, row, onRow }) {
@@ -136,15 +150,17 @@ function Reading({ title, picture, reading, shown, extent }) {
 }
 
 function Headline({ reading }) {
-  if (reading.kind === "dense") {
-    return html`<p>A value for each of ${reading.dims.join(" × ")} places</p>`;
-  }
-  if (reading.kind === "class") return html`<p class="headline">Class ${reading.top}</p>`;
-  if (reading.top === null) return html`<p>No number in it can be read.</p>`;
-  const alone = reading.values.length === 1;
-  const place = alone ? "" : `${capital(placeName(reading, reading.top))}, `;
-  return html`<p class="headline">${place}${valueText(reading, reading.top)}</p>
+  return html`<p class=${"top" in reading ? "headline" : ""}>${headlineText(reading)}</p>
     ${reading.kind === "shares" && html`<p class="quiet">${sureness(reading)}</p>`}`;
+}
+
+/** "Class 7, 93 % ± 4 %" */
+function headlineText(reading) {
+  if (reading.kind === "dense") return `A value for each of ${shapeText(reading.dims)} places`;
+  if (reading.kind === "class") return `Class ${reading.top}`;
+  if (reading.top === null) return "No number";
+  const place = reading.values.length === 1 ? "" : `${capital(placeName(reading, reading.top))}, `;
+  return `${place}${valueText(reading, reading.top)}`;
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);

@@ -3,7 +3,7 @@ import { Button, LinkButton } from "../../components/button.js";
 import { Code } from "../../components/code.js";
 import { Tabs } from "../../components/tabs.js";
 import { html, useState } from "../../html.js";
-import { curlOf, isLong, pythonOf, QUESTION_FILE } from "./snippets.js";
+import { curlOf, isLong, jsonOf, pythonOf, QUESTION_FILE } from "./snippets.js";
 
 const LANGUAGES = [
   ["curl", "curl", curlOf, "curl command"],
@@ -61,7 +61,7 @@ function whatText(requests) {
     : `For your input. ${token}`;
 }
 
-const jsonFile = ({ fields }) => new Blob([JSON.stringify(fields)], { type: "application/json" });
+const jsonFile = (request) => new Blob([jsonOf(request)], { type: "application/json" });
 
 function save(file, name) {
   const link = document.createElement("a");

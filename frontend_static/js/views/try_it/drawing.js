@@ -9,13 +9,14 @@ const RESOLUTION = 560;
 
 /**
  * @param {object} props
- *   drawing: `{strokes, brush, fit}`; onChange(drawing); aspect: width by height of what the model
- *   takes; onClear: also forgets single pixels that were set
+ *   drawing: `{strokes, brush, fit}`; onChange(drawing): with every move of the pointer when it is
+ *   `eager`, else after each stroke; aspect: width by height of what the model takes; onClear: also
+ *   forgets single pixels that were set
  */
-export function Drawing({ drawing, onChange, onClear, aspect }) {
+export function Drawing({ drawing, onChange, onClear, aspect, eager }) {
   const canvas = useRef(null);
-  const current = useRef(drawing);
-  current.current = drawing;
+  /** What is being drawn, and what was there before. */
+  const begun = useRef(null);
 
   useEffect(() => {
     const context = canvas.current.getContext("2d");
@@ -34,19 +35,32 @@ export function Drawing({ drawing, onChange, onClear, aspect }) {
       (clientY - box.top) / box.height,
     ]);
   };
-  const set = (strokes) => onChange({ ...current.current, strokes });
+  const set = (strokes) => onChange({ ...drawing, strokes });
 
   function begin(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || begun.current !== null) return;
     event.preventDefault();
     canvas.current.setPointerCapture(event.pointerId);
-    set([...current.current.strokes, { width: current.current.brush, points: pointsOf(event) }]);
+    begun.current = {
+      finger: event.pointerId,
+      before: drawing.strokes,
+      stroke: { width: drawing.brush, points: [] },
+    };
+    draw(event);
   }
   function draw(event) {
-    if (!canvas.current.hasPointerCapture(event.pointerId)) return;
-    const { strokes } = current.current;
-    const last = strokes.at(-1);
-    set([...strokes.slice(0, -1), { ...last, points: [...last.points, ...pointsOf(event)] }]);
+    if (begun.current?.finger !== event.pointerId) return;
+    const { before, stroke } = begun.current;
+    const longer = { ...stroke, points: [...stroke.points, ...pointsOf(event)] };
+    begun.current.stroke = longer;
+    if (eager) set([...before, longer]);
+    else paint(canvas.current.getContext("2d"), [longer], "white");
+  }
+  function end(event) {
+    if (begun.current?.finger !== event.pointerId) return;
+    const { before, stroke } = begun.current;
+    begun.current = null;
+    set([...before, stroke]);
   }
 
   const empty = drawing.strokes.length === 0;
@@ -60,6 +74,8 @@ export function Drawing({ drawing, onChange, onClear, aspect }) {
         height=${RESOLUTION}
         onPointerDown=${begin}
         onPointerMove=${draw}
+        onPointerUp=${end}
+        onPointerCancel=${end}
       />
       ${empty && html`<p>Draw here</p>`}
     </div>

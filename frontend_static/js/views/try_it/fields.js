@@ -8,7 +8,7 @@ import { Link, setQuery } from "../../router.js";
 import { Drawing } from "./drawing.js";
 import { ImageInput } from "./image_input.js";
 import { NumbersInput, readNumbers } from "./numbers_input.js";
-import { PixelGrid } from "./pixel_grid.js";
+import { PixelGrid, PixelPicture } from "./pixel_grid.js";
 import { isOnPaper, NO_EDITS, SCALES, withEdit } from "./pixels.js";
 import { shapeText } from "./shapes.js";
 import { pictureFor } from "./variants.js";
@@ -36,6 +36,9 @@ const WAY_NAMES = { draw: "Draw", image: "Image", numbers: "Numbers" };
 
 export function Ways({ ways, subject, entered, enter, pixels }) {
   const content = { draw: DrawWay, image: ImageWay, numbers: NumbersWay };
+  if (ways.length === 1) {
+    return html`<${content[ways[0]]} subject=${subject} entered=${entered} enter=${enter} pixels=${pixels} />`;
+  }
   const tabs = ways.map((way) => [
     way,
     WAY_NAMES[way],
@@ -46,6 +49,9 @@ export function Ways({ ways, subject, entered, enter, pixels }) {
   </div>`;
 }
 
+/** Larger pictures take too long to bring to the model's size for doing it at every move. */
+const EAGER_PIXELS = 4096;
+
 function DrawWay({ subject, entered, enter, pixels }) {
   const { height, width } = pictureFor(subject, entered.side);
   return html`<div class="stack">
@@ -53,10 +59,11 @@ function DrawWay({ subject, entered, enter, pixels }) {
       <${Drawing}
         drawing=${entered.drawing}
         aspect=${width / height}
+        eager=${height * width <= EAGER_PIXELS}
         onChange=${(drawing) => enter({ drawing })}
         onClear=${() => enter({ drawing: { ...entered.drawing, strokes: [] }, edits: NO_EDITS })}
       />
-      <${WhatItSees} entered=${entered} enter=${enter} pixels=${pixels} editable />
+      <${WhatItSees} entered=${entered} enter=${enter} pixels=${pixels} />
     </div>
     <${PixelFields} subject=${subject} entered=${entered} enter=${enter} />
   </div>`;
@@ -74,7 +81,9 @@ function ImageWay({ subject, entered, enter, pixels }) {
       onInvert=${asIs ? null : (invert) => enter({ invert })}
     />
     ${pixels !== null &&
-    html`<${WhatItSees} entered=${entered} enter=${enter} pixels=${pixels} editable=${!asIs} sent=${asIs} />`}
+    (asIs
+      ? html`<${WhatIsSent} subject=${subject} pixels=${pixels} />`
+      : html`<${WhatItSees} entered=${entered} enter=${enter} pixels=${pixels} />`)}
     ${!asIs && html`<${PixelFields} subject=${subject} entered=${entered} enter=${enter} />`}
   </div>`;
 }
@@ -88,17 +97,28 @@ function NumbersWay({ subject, entered, enter }) {
   />`;
 }
 
-function WhatItSees({ entered, enter, pixels, editable = false, sent = false }) {
-  const edit = (place, value) => enter({ edits: withEdit(entered.edits, pixels, place, value) });
+function WhatItSees({ entered, enter, pixels }) {
   const size = `${pixels.width} × ${pixels.height}`;
   return html`<div class="sees stack-small">
-    <h3>${sent ? "What is sent" : `What the model sees: ${size}`}</h3>
-    ${sent && html`<p class="hint">The file itself; the model's own preprocessing brings it to its shape.</p>`}
+    <h3>What the model sees: ${size}</h3>
     <${PixelGrid}
       pixels=${pixels}
-      onEdit=${editable ? edit : null}
-      label=${sent ? "The image that is sent" : `What the model sees, ${size} pixels`}
+      label=${`What the model sees, ${size} pixels`}
+      onEdit=${(place, value) => enter({ edits: withEdit(entered.edits, pixels, place, value) })}
     />
+  </div>`;
+}
+
+function WhatIsSent({ subject, pixels }) {
+  return html`<div class="sees stack-small">
+    <h3>What is sent</h3>
+    <p class="hint">
+      The file itself.
+      ${subject.preprocessed
+        ? " The model's own preprocessing brings it to its shape."
+        : " The server reads it as channels × height × width, values from 0 to 1."}
+    </p>
+    <${PixelPicture} pixels=${pixels} label="The image that is sent" />
   </div>`;
 }
 

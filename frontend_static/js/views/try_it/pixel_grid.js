@@ -35,11 +35,10 @@ export function PixelPicture({ pixels, label }) {
  * What the model sees. Small pictures are a grid to edit.
  *
  * @param {object} props
- *   pixels; onEdit(place, value): null when it cannot be edited; label
+ *   pixels; onEdit(place, value): a pixel was set; label
  */
 export function PixelGrid({ pixels, onEdit, label }) {
-  const editable = onEdit !== null && pixels.height * pixels.width <= MOST_CELLS;
-  if (!editable) return html`<${PixelPicture} pixels=${pixels} label=${label} />`;
+  if (pixels.height * pixels.width > MOST_CELLS) return html`<${PixelPicture} pixels=${pixels} label=${label} />`;
   return html`<${EditableGrid} pixels=${pixels} onEdit=${onEdit} label=${label} />`;
 }
 

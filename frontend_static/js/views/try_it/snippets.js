@@ -5,9 +5,17 @@ import { ADDRESS } from "./asking.js";
 const LONGEST_INLINE = 6000;
 export const QUESTION_FILE = "question.json";
 
+const bodies = new WeakMap();
+
+/** The body of a JSON request; large pictures take long to write, so that it is done once. */
+export function jsonOf({ fields }) {
+  if (!bodies.has(fields)) bodies.set(fields, JSON.stringify(fields));
+  return bodies.get(fields);
+}
+
 /** Whether the request is too long to stand in the code. */
-export const isLong = ({ fields, file }) =>
-  file === undefined && JSON.stringify(fields).length > LONGEST_INLINE;
+export const isLong = (request) =>
+  request.file === undefined && jsonOf(request).length > LONGEST_INLINE;
 
 export function curlOf(request, origin) {
   const lines = [
@@ -19,7 +27,7 @@ export function curlOf(request, origin) {
     lines.push(`  --form ${quoted(`model_input=@"${request.fileName}"`)}`);
   } else {
     lines.push(`  --header "Content-Type: application/json"`);
-    lines.push(`  --data ${isLong(request) ? `@${QUESTION_FILE}` : quoted(JSON.stringify(request.fields))}`);
+    lines.push(`  --data ${isLong(request) ? `@${QUESTION_FILE}` : quoted(jsonOf(request))}`);
   }
   return lines.join(" \\\n");
 }
