@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.console.browsers import PHONE
 
@@ -58,6 +58,8 @@ def look(page: Page) -> None:
     dark_at_first = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     chosen = page.evaluate("document.documentElement.dataset.theme ?? null")
     assert chosen is None, f"look() switches the system's theme, and the page has chosen {chosen}"
+    expect(page.locator("h1")).not_to_have_count(0)
+    expect(page.locator(".skeleton")).to_have_count(0)
     headings = [heading.inner_text() for heading in page.locator("h1").all()]
     assert len(headings) == 1, f"one h1 on a page, not {headings}"
     found: list[str] = []

@@ -2,14 +2,21 @@
 import { html, useState } from "../html.js";
 import { Button } from "./button.js";
 
-export function CopyButton({ text, label = "Copy", ...rest }) {
+/** `aria-label`: begins with "Copy", like the text that is seen. */
+export function CopyButton({ text, label = "Copy", "aria-label": said, ...rest }) {
   const [copied, setCopied] = useState(false);
   async function copy() {
     await writeClipboard(text);
     setCopied(true);
     setTimeout(() => setCopied(false), 2000);
   }
-  return html`<${Button} size="small" icon=${copied ? "check" : "copy"} onClick=${copy} ...${rest}>
+  return html`<${Button}
+    size="small"
+    icon=${copied ? "check" : "copy"}
+    onClick=${copy}
+    aria-label=${copied ? said?.replace(/^Copy/, "Copied") : said}
+    ...${rest}
+  >
     ${copied ? "Copied" : label}
   <//>`;
 }

@@ -53,11 +53,13 @@ export function Trainings({ trainings, total, query, onMore }) {
 export function matches(training, { state, role, search }) {
   const belongs = GROUPS.find(([key]) => key === state)?.[2] ?? (() => true);
   const words = (search ?? "").toLowerCase().split(/\s+/).filter(Boolean);
-  const text = `${training.name} ${training.actor_name} ${training.id}`.toLowerCase();
+  const text = `${training.name} ${training.actor_name}`.toLowerCase();
+  // Short words are in nearly every id.
+  const isId = (word) => word.length >= 4 && training.id.startsWith(word);
   return (
     belongs(training) &&
     (!role || training.role === role) &&
-    words.every((word) => text.includes(word))
+    words.every((word) => text.includes(word) || isId(word))
   );
 }
 
