@@ -107,17 +107,17 @@ def are_sortable(rows: Sequence[Tensor]) -> bool:
     return all(row.dtype == torch.float32 and row.device.type == "cpu" for row in rows)
 
 
-def middle_rows(rows: Sequence[Tensor], network: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def middle_rows(rows: Sequence[Tensor], network: Tensor) -> tuple[Tensor, Tensor]:
     """The two rows in the middle when every column is sorted; of an odd number the same twice.
 
     Args:
         rows: Flat and of one length, float32, without NaN; not modified.
-        network: Comparators, shape (comparators, 2), that bring the middle to its places: the
-            smaller of two rows to the first place, the larger to the second.
+        network: Comparators, shape (comparators, 2), int64: the smaller of two rows goes to the
+            first place, the larger to the second, until the middle is in its own.
     """
     low, high = torch.empty(2, len(rows[0]), dtype=torch.float32).unbind()
     joined = torch.stack(tuple(rows))
-    _bring_to_middle_compiled(joined.numpy(), network, low.numpy(), high.numpy())
+    _bring_to_middle_compiled(joined.numpy(), network.numpy(), low.numpy(), high.numpy())
     return low, high
 
 

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from compute.contract import AggregationOptions
@@ -114,9 +112,9 @@ def median_network(count: int) -> tuple[Comparator, ...]:
 
 
 @lru_cache(maxsize=64)
-def _pairs(count: int) -> NDArray[np.int64]:
+def _pairs(count: int) -> Tensor:
     """The network without what is wanted of it, which a compiled loop does not look at."""
-    return np.array([(low, high) for low, high, _, _ in median_network(count)], dtype=np.int64)
+    return torch.tensor([(low, high) for low, high, _, _ in median_network(count)])
 
 
 def _merge_sort(count: int) -> list[tuple[int, int]]:
