@@ -39,24 +39,32 @@ def with_tables(page: str, reports: Sequence[Report]) -> str:
     return _TABLE.sub(filled, page)
 
 
-def plot(found: Report, axis: str, label: str, path: Path) -> None:
-    """Cost against `axis` (a field of `Figure`), ours and what stands beside it, as an SVG."""
+def plot(found: Report, axis: str, label: str, path: Path, *, of: str = "") -> None:
+    """Cost against `axis` (a field of `Figure`), ours and what stands beside it, as an SVG.
+
+    Args:
+        of: How the rows that are drawn begin.
+    """
     points = [
         each
         for each in found.figures
-        if getattr(each, axis) is not None and each.beside is not None
+        if each.what.startswith(of) and getattr(each, axis) is not None and each.beside is not None
     ]
     with mpl.rc_context({"svg.hashsalt": found.question, "svg.fonttype": "none", "font.size": 9}):
-        drawing = Drawing(figsize=(6.4, 3.6), layout="constrained")
+        drawing = Drawing(figsize=(6.4, 4.6), layout="constrained")
         axes = drawing.subplots()
-        for name, low, middle, high in _series(points, axis):
-            places = [x for x, _ in middle]
-            axes.plot(places, [y for _, y in middle], marker="o", label=name)
-            axes.fill_between(places, low, high, alpha=0.2)
+        lines = _series(points, axis)
+        for name, low, middle, high in lines:
+            along = [x for x, _ in middle]
+            axes.plot(along, [y for _, y in middle], marker="o", label=name)
+            axes.fill_between(along, low, high, alpha=0.2)
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel=points[0].unit)
         axes.set_title(found.title)
         axes.grid(visible=True, which="both", alpha=0.3)
-        axes.legend()
+        places = sorted({place for _, _, middle, _ in lines for place, _ in middle})
+        axes.set_xticks(places, [_number(place) for place in places])
+        axes.set_xticks([], minor=True)
+        drawing.legend(loc="outside lower center")
         path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"Date": None} if path.suffix == ".svg" else None
         drawing.savefig(path, metadata=metadata)
@@ -137,7 +145,8 @@ def main() -> None:
         if found.question == "turnaround":
             plot(found, "participants", "participants", plots / "turnaround.svg")
         if found.question == "aggregate":
-            plot(found, "parameters", "parameters of the model", plots / "aggregate.svg")
+            path = plots / "aggregate.svg"
+            plot(found, "participants", "updates", path, of="whole aggregation")
 
 
 if __name__ == "__main__":

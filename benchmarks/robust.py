@@ -20,6 +20,7 @@ from compute.gathering import gather
 from compute.strategies.median import Median
 
 SETTINGS = ((10, 1_200_000), (50, 1_200_000), (10, 25_000_000))
+SETTINGS_WITH_GPU = (*SETTINGS, (50, 25_000_000))
 QUICK_SETTINGS = ((10, 1_200_000),)
 
 
@@ -30,7 +31,8 @@ def measure(*, quick: bool) -> Report:
         "Memory of ours: anonymous, above that before the round; updates are mapped, not read.",
     ]
     figures: list[Figure] = []
-    for participants, parameters in QUICK_SETTINGS if quick else SETTINGS:
+    settings = SETTINGS_WITH_GPU if torch.cuda.is_available() else SETTINGS
+    for participants, parameters in QUICK_SETTINGS if quick else settings:
         with stored_round(participants, parameters) as stored:
             figures += _median(stored, notes, quick=quick)
     return report("robust", "Coordinate-wise median", figures, *notes)

@@ -1,8 +1,10 @@
-"""One pass over flat vectors that torch can do in several only; compiled when this is imported.
+"""One pass over flat vectors that torch can do in several only, compiled.
 
-Each number is read from memory once: it is added, and its difference to the base measured, while it
-is in a register. Sums have the bits that torch's own operations give, product and sum rounded one
-after the other; the order in which squares are added is the processor's.
+Folding: each number is read from memory once; it is added, and its difference to the base measured,
+while it is in a register. Sums have the bits that torch's own operations give, product and sum
+rounded one after the other; the order in which squares are added is the processor's.
+
+Sorting: a few columns of all rows stay in a core's first cache while all comparators go over them.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ from torch import Tensor
 
 # Of the sum and of everything added to it: together they stay in one core's cache.
 TILE_ELEMENTS = 128 * 1024
+# Columns that are sorted together: fifty rows of them are 25 KiB.
+SORTED_COLUMNS = 128
 _Float = np.float32 | np.float64
 
 
@@ -59,6 +63,62 @@ _compiled = cast(
         [_signature(numba.float64), _signature(numba.float32)], nogil=True, fastmath={"reassoc"}
     )(_add_measured),
 )
+
+
+class _BringToMiddle(Protocol):
+    def __call__(
+        self,
+        rows: NDArray[np.float32],
+        network: NDArray[np.int64],
+        low: NDArray[np.float32],
+        high: NDArray[np.float32],
+    ) -> None: ...
+
+
+def _bring_to_middle(
+    rows: NDArray[np.float32],
+    network: NDArray[np.int64],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+) -> None:
+    count, length = rows.shape
+    tile = np.empty((count, SORTED_COLUMNS), np.float32)
+    for start in range(0, length, SORTED_COLUMNS):
+        width = min(SORTED_COLUMNS, length - start)
+        for row in range(count):
+            tile[row, :width] = rows[row, start : start + width]
+        for comparator in range(len(network)):
+            lower, upper = tile[network[comparator, 0]], tile[network[comparator, 1]]
+            # A whole tile always, whatever is behind the last column: its length is known then.
+            for column in range(SORTED_COLUMNS):
+                left, right = lower[column], upper[column]
+                lower[column] = min(right, left)
+                upper[column] = max(left, right)
+        low[start : start + width] = tile[(count - 1) // 2, :width]
+        high[start : start + width] = tile[count // 2, :width]
+
+
+# Compiled when it is first called: few trainings take medians. Minimum and maximum round nothing.
+_bring_to_middle_compiled = cast("_BringToMiddle", numba.njit(nogil=True)(_bring_to_middle))
+
+
+def are_sortable(rows: Sequence[Tensor]) -> bool:
+    """Whether `middle_rows` can do it."""
+    return all(row.dtype == torch.float32 and row.device.type == "cpu" for row in rows)
+
+
+def middle_rows(rows: Sequence[Tensor], network: Tensor) -> tuple[Tensor, Tensor]:
+    """The two rows in the middle when every column is sorted; of an odd number the same twice.
+
+    Args:
+        rows: Flat and of one length, float32, without NaN; not modified.
+        network: Comparators, shape (comparators, 2), int64: the smaller of two rows goes to the
+            first place, the larger to the second, until the middle is in its own.
+    """
+    low, high = torch.empty(2, len(rows[0]), dtype=torch.float32).unbind()
+    joined = torch.stack(tuple(rows))
+    _bring_to_middle_compiled(joined.numpy(), network.numpy(), low.numpy(), high.numpy())
+    return low, high
 
 
 class Piece(NamedTuple):

@@ -2,10 +2,8 @@
 
 A prediction whose model nobody else asks is sent at once. What comes while the model's predictor
 works is sent when it is done, as many at a time as it does in a quarter of a second: so nobody
-waits for a batch to fill, and a slow model's requests stay apart. Of those who ask again and again
-half go at a time: if all went together, this process would have nothing to do while the predictor
-works, and the predictor nothing while they are answered and ask again. When a batch ends its
-process, everyone in it is tried again alone, so that nobody is refused for what a neighbour sent.
+waits for a batch to fill, and a slow model's requests stay apart. When a batch ends its process,
+everyone in it is tried again alone, so that nobody is refused for what a neighbour sent.
 """
 
 import asyncio
@@ -174,7 +172,6 @@ class _Queue:
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
         self._at_once = 1  # until it is known how long the model takes
-        self._last_two = (0, 0)
 
     def add(self, order: Predict) -> asyncio.Future[Prediction]:
         loop = asyncio.get_running_loop()
@@ -198,8 +195,7 @@ class _Queue:
     def take(self) -> list[_Waiting]:
         """What goes to the predictor next."""
         taken: list[_Waiting] = []
-        most = min(self._at_once, self._share())
-        while self._waiting and len(taken) < most:
+        while self._waiting and len(taken) < self._at_once:
             if self._waiting[0].suspect and taken:
                 break
             waiting = self._waiting.popleft()
@@ -212,14 +208,8 @@ class _Queue:
 
     def observe(self, seconds: float, count: int) -> None:
         """So many were answered in that time."""
-        self._last_two = (self._last_two[1], count)
         affordable = BATCH_SECONDS * count / max(seconds, 1e-6)
         self._at_once = max(1, min(MOST_IN_BATCH, int(affordable)))
-
-    def _share(self) -> int:
-        """Half of those who asked lately, when they are the ones who wait; else all who wait."""
-        lately = sum(self._last_two)
-        return (lately + 1) // 2 if len(self._waiting) <= lately else len(self._waiting)
 
     def take_back(self, batch: Sequence[_Waiting]) -> None:
         """Their process died: they are tried again alone, or have been often enough."""

@@ -48,7 +48,7 @@ class Median:
 def _median(rows: Sequence[Tensor]) -> Tensor:
     low, high = _middle(rows)
     dtype = low.dtype
-    if low is high:
+    if len(rows) % 2:
         return low + 0.0 if dtype.is_floating_point else low.clone()  # -0.0 + 0.0 is 0.0
     mean = low.to(torch.float64, copy=True).mul_(0.5)  # halved first: a sum could overflow
     mean.add_(high.double(), alpha=0.5)
@@ -57,7 +57,12 @@ def _median(rows: Sequence[Tensor]) -> Tensor:
 
 def _middle(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The one or two rows in the middle, coordinate by coordinate; perhaps a given row itself."""
+    # It compiles what it has, and who only averages has no use for it.
+    from compute import kernels
+
     count = len(rows)
+    if count > 2 and kernels.are_sortable(rows):
+        return kernels.middle_rows(rows, _pairs(count))
     current = list(rows)
     own = [False] * count
     spare: list[Tensor] = []
@@ -104,6 +109,12 @@ def median_network(count: int) -> tuple[Comparator, ...]:
             needed.append(Comparator(low, high, low in wanted, high in wanted))
             wanted |= {low, high}
     return tuple(reversed(needed))
+
+
+@lru_cache(maxsize=64)
+def _pairs(count: int) -> Tensor:
+    """The network without what is wanted of it, which a compiled loop does not look at."""
+    return torch.tensor([(low, high) for low, high, _, _ in median_network(count)])
 
 
 def _merge_sort(count: int) -> list[tuple[int, int]]:

@@ -119,25 +119,6 @@ async def test_a_batch_has_a_greatest_size(
     assert [len(batch) for batch in predictors.batches] == [most, 1]
 
 
-async def test_of_those_who_ask_again_and_again_half_are_answered_while_half_are_predicted(
-    predictors: Predictors,
-) -> None:
-    async def send(worker: int, orders: Sequence[Predict]) -> Outcomes:
-        await settle()  # meanwhile, who was answered before asks again
-        return await predictors.send(worker, orders)
-
-    async def keep_asking(name: str) -> None:
-        for turn in range(10):
-            assert await queues.predict(asked(f"{name}{turn}")) == said(f"{name}{turn}")
-
-    pool = PredictorPool(2, predictors.make, predictors.end, predictors.is_alive)
-    queues = PredictionQueues(pool, send)
-    await asyncio.gather(*(keep_asking(name) for name in "abcdefgh"))
-    sizes = [len(batch) for batch in predictors.batches]
-    assert sum(sizes) == 80
-    assert set(sizes[6:-6]) == {4}
-
-
 async def test_a_slow_models_requests_go_one_at_a_time(
     queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from compute import kernels
 from compute.contract import AggregationOptions
 from compute.strategies import make_strategy
 from compute.strategies.median import Median, median_network
@@ -42,6 +43,18 @@ def reference(rows: list[list[float]]) -> npt.NDArray[np.float64]:
 def test_it_is_the_middle_of_the_sorted_updates(rows: list[list[float]]) -> None:
     found = medians([torch.tensor(row, dtype=torch.float32) for row in rows])
     assert np.array_equal(found.numpy(), reference(rows).astype(np.float32))
+
+
+@pytest.mark.parametrize("count", [3, 4, 11, 50])
+def test_it_has_the_same_bits_by_torchs_own_operations(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(count)
+    # More columns than are sorted together, and no multiple of them; ties, too.
+    rows = [torch.randn(300, generator=generator).mul(4).round().div(4) for _ in range(count)]
+    compiled = medians(rows)
+    monkeypatch.setattr(kernels, "are_sortable", lambda _: False)
+    assert compiled.numpy().tobytes() == medians(rows).numpy().tobytes()
 
 
 @given(rows_of(numbers), st.randoms(use_true_random=False))
