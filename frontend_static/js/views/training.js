@@ -33,7 +33,7 @@ export default function Training({ params, query }) {
   const { data, error } = training;
 
   if (deleted !== null) return html`<${Deleted} training=${data} />`;
-  if (error?.status === 404) {
+  if (isMissing(error)) {
     return data === undefined ? html`<${Missing} />` : html`<${Deleted} training=${data} />`;
   }
   if (error?.status === 403) return html`<${NotYours} was=${data !== undefined} />`;
@@ -48,6 +48,9 @@ export default function Training({ params, query }) {
   if (data.outside) return html`<${LogOnly} id=${id} />`;
   return html`<${Watched} training=${data} query=${query} reload=${training.reload} onDeleted=${setDeleted} />`;
 }
+
+/** The contract answers 400 where an id names nothing. */
+const isMissing = (error) => error?.status === 400 || error?.status === 404;
 
 /** The training; for a superuser who has no part in it `{outside: true}`, for they may read its log. */
 async function load(id, signal) {
@@ -237,7 +240,7 @@ function Deleted({ training: { id, name, actor } }) {
 function LogOnly({ id }) {
   const log = useLog(id);
   const people = usePeople(session.value.user.id, NOBODY);
-  if (log.error?.status === 404) return html`<${Missing} />`;
+  if (isMissing(log.error)) return html`<${Missing} />`;
   return html`<${PageHead}
       title="A training of others"
       lead="You have no part in it. As a superuser you may read its audit log."
