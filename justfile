@@ -51,7 +51,7 @@ serve *args: setup
 test *args: setup
     @exec {{ python }} -m pytest "$@"
 
-# Pictures of every page of the console: --out screenshots --only NAME; or --serve [--port N] its world
+# Pictures of every page of the console: --out screenshots --only NAME; --readme; or --serve [--port N] its world
 [group('develop')]
 screenshots *args: setup
     @exec {{ python }} -m tests.console "$@"

@@ -17,6 +17,7 @@ from litestar.types import ASGIApp
 from backend.db.lookups import Lookups
 from backend.db.tables import User
 from backend.errors import NotAuthenticated
+from backend.security.content_negotiation import EVENT_STREAM
 from backend.security.credentials import (
     WRONG_PASSWORD,
     WRONG_TOKEN,
@@ -32,6 +33,8 @@ from backend.security.tokens import hash_token
 from backend.settings import DEFAULT_HASHING, PasswordHashing
 
 HASHES_AT_ONCE = 4
+# Sent by a page of ours that nobody has touched for minutes.
+UNATTENDED_HEADER = "starling-unattended"
 SESSION_OVER = "Your session is over. Sign in again."
 
 HandlerT = TypeVar("HandlerT")
@@ -104,9 +107,13 @@ class Authenticator:
         self._presence.seen(user.id)
         return Caller(user.id, user.username, user.superuser)
 
-    async def identify_session(self, secret: str) -> Caller:
-        """The user of a session. Raises `NotAuthenticated` when it is over."""
-        user = _active(await self._sessions.find(secret), SESSION_OVER)
+    async def identify_session(self, secret: str, *, in_use: bool = True) -> Caller:
+        """The user of a session. Raises `NotAuthenticated` when it is over.
+
+        Args:
+            in_use: Whether somebody is at the browser, so that the session goes on.
+        """
+        user = _active(await self._sessions.find(secret, renewing=in_use), SESSION_OVER)
         self._presence.seen(user.id)
         return Caller(user.id, user.username, user.superuser, session=user.secret_hash)
 
@@ -176,10 +183,16 @@ async def identify_caller(connection: ASGIConnection[HandlerT, UserT, AuthT, Sta
     if header is None:
         cookie = cast("SessionCookie", connection.app.state.session_cookie)
         if (secret := cookie.secret_in(connection)) is not None:
-            caller = await authenticator.identify_session(secret)
+            caller = await authenticator.identify_session(secret, in_use=_is_in_use(connection))
             require_own_page(connection, secret)
             return caller
     return await authenticator.identify(header, address_of(connection))
+
+
+def _is_in_use(connection: ASGIConnection[HandlerT, UserT, AuthT, State]) -> bool:
+    """Whether a person is behind a request: pages left open go on asking and listening."""
+    headers = connection.headers
+    return UNATTENDED_HEADER not in headers and EVENT_STREAM not in headers.get("accept", "")
 
 
 async def find_caller(

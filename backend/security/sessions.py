@@ -88,14 +88,18 @@ class Sessions:
             )
         return secret
 
-    async def find(self, secret: str) -> SessionOwner | None:
-        """The session with this secret, and its user; None when there is none any more."""
+    async def find(self, secret: str, *, renewing: bool = True) -> SessionOwner | None:
+        """The session with this secret, and its user; None when there is none any more.
+
+        Args:
+            renewing: Whether this is a use of it, which lets it go on.
+        """
         now = datetime.now(UTC)
         found = await self._by_hash.get(hash_secret(secret))
         if found is None or found.expires_at <= now:
             return None
         expires_at = min(now + self._idle, found.created_at + LIFETIME)
-        if expires_at - found.expires_at > self._idle / RENEWALS_PER_IDLE_TIME:
+        if renewing and expires_at - found.expires_at > self._idle / RENEWALS_PER_IDLE_TIME:
             await self._renew(found.secret_hash, expires_at)
         return found
 

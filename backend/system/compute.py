@@ -28,7 +28,8 @@ async def compute_of(gateway: ComputeGateway, caller: Caller) -> ComputeJson:
     if caller.superuser:
         shown.nodes = state.nodes
         shown.actors = await _actors(state.actors)
-        shown.dashboard = _dashboard(state)
+        # Of a cluster that is away nothing is known, not even whether it has one.
+        shown.dashboard = _dashboard(state) if state.ready else None
     return shown
 
 

@@ -37,7 +37,7 @@ async def overview(
         int, QueryParameter(ge=1, le=MAX_OVERVIEW, description="At most so many.")
     ] = DEFAULT_OVERVIEW,
 ) -> Overview:
-    """Trainings that the caller runs or takes part in, the most recently active first.
+    """Trainings that the caller runs or takes part in: those that run, then the recently active.
 
     With the progress of each, the course of its main metric over the last rounds, and who is
     missing.

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 from piccolo.custom_types import Combinable
+from piccolo.querystring import QueryString
 
 from backend.db.tables import Participant, Training, User
 from backend.metrics.series import Point, SeriesKind, main_key, means
@@ -15,6 +16,8 @@ from backend.trainings.standing import Standing, current_rounds, standings
 
 MAX_NAMES = 20
 METRIC_ROUNDS = 100
+# A training that has waited for weeks is still one that somebody waits for.
+_RUNNING_FIRST = "CASE WHEN state IN ('O', 'S') THEN 0 ELSE 1 END"
 
 
 def is_party(caller: Caller) -> Combinable:
@@ -24,7 +27,7 @@ def is_party(caller: Caller) -> Combinable:
 
 
 async def overview_of(caller: Caller, *, limit: int) -> Overview:
-    """The caller's trainings, the most recently active first.
+    """The caller's trainings, those that run first, then the most recently active.
 
     Constraints: runs in a read snapshot: all of it MUST be of one moment.
     """
@@ -32,6 +35,7 @@ async def overview_of(caller: Caller, *, limit: int) -> Overview:
     trainings = (
         await Training.objects()
         .where(is_party(caller))
+        .order_by(QueryString(_RUNNING_FIRST))
         .order_by(Training.last_update, ascending=False)
         .limit(limit)
     )

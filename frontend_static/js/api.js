@@ -16,8 +16,19 @@ export class ApiError extends Error {
   }
 }
 
+const CSRF_HEADER = "X-CSRF-Token";
+const CUT_OFF = "The answer was cut off, or is not from Starling. Try again.";
+// For the server: what the page asks by itself when nobody was at it for so long is no use of the session.
+const UNATTENDED_AFTER_MILLISECONDS = 300_000;
+
 let csrfToken = null;
 let onSignedOut = () => {};
+let onStaleToken = async () => false;
+let lastInput = Date.now();
+
+for (const type of ["pointerdown", "keydown", "wheel", "touchstart"]) {
+  addEventListener(type, () => (lastInput = Date.now()), { capture: true, passive: true });
+}
 
 export function useCsrfToken(token) {
   csrfToken = token;
@@ -26,6 +37,14 @@ export function useCsrfToken(token) {
 /** Call `listener` when the server no longer knows the session. */
 export function whenSignedOut(listener) {
   onSignedOut = listener;
+}
+
+/**
+ * Call `listener` when the session's token is not ours any more: another tab has signed in. It resolves
+ * to whether the same request may be sent again.
+ */
+export function whenTokenIsStale(listener) {
+  onStaleToken = listener;
 }
 
 export const get = (path, options) => call("GET", path, options);
@@ -47,6 +66,8 @@ export async function call(
   path,
   { query, json, form, signal, as = "json", answers = [] } = {},
 ) {
+  const options = { query, json, form, signal, as, answers };
+  const sent = csrfToken;
   let response;
   try {
     response = await fetch(withQuery(path, query), {
@@ -60,10 +81,22 @@ export async function call(
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The server does not answer. Check that it runs and is reachable.");
   }
-  if (!response.ok && !answers.includes(response.status)) throw refusal(path, response.status, await response.text());
+  if (!response.ok && !answers.includes(response.status)) {
+    const refused = refusal(path, response.status, await response.text().catch(() => ""));
+    if (isAboutToken(refused) && (await onStaleToken()) && csrfToken !== sent) {
+      return call(method, path, options);
+    }
+    throw refused;
+  }
   noteServerTime(response.headers.get("Date"));
   if (as === "response") return response;
-  return response.status === 204 ? null : response.json();
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, CUT_OFF);
+  }
 }
 
 /**
@@ -81,8 +114,10 @@ export function upload(path, form, onProgress) {
     }
     request.upload.addEventListener("progress", (event) => onProgress(event.loaded, event.total));
     request.addEventListener("load", () => {
-      if (request.status < 300) resolve(JSON.parse(request.responseText));
-      else reject(refusal(path, request.status, request.responseText));
+      const answer = parsed(request.responseText);
+      if (request.status >= 300) reject(refusal(path, request.status, request.responseText));
+      else if (answer === null) reject(new ApiError(0, CUT_OFF));
+      else resolve(answer);
     });
     request.addEventListener("error", () =>
       reject(new ApiError(0, "The connection broke before the upload was complete. Try again.")),
@@ -149,7 +184,8 @@ function headers(method, isJson) {
   return {
     Accept: "application/json",
     ...(isJson ? { "Content-Type": "application/json" } : {}),
-    ...(method !== "GET" && csrfToken !== null ? { "X-CSRF-Token": csrfToken } : {}),
+    ...(method !== "GET" && csrfToken !== null ? { [CSRF_HEADER]: csrfToken } : {}),
+    ...(Date.now() - lastInput > UNATTENDED_AFTER_MILLISECONDS ? { "Starling-Unattended": "1" } : {}),
   };
 }
 
@@ -159,15 +195,21 @@ export function withQuery(path, query = {}) {
 }
 
 function refusal(path, status, text) {
-  let answer = {};
-  try {
-    answer = JSON.parse(text);
-  } catch {
-    // A proxy in between answers in HTML.
-  }
+  const answer = parsed(text) ?? {};
   if (status === 401 && !path.startsWith("/api/session/")) onSignedOut();
   const fields = Object.fromEntries(
     Object.entries(answer.errors ?? {}).map(([name, messages]) => [name, [messages].flat().join(" ")]),
   );
   return new ApiError(status, answer.detail ?? `The server answered ${status}.`, fields);
+}
+
+const isAboutToken = ({ status, message }) => status === 403 && message.includes(CSRF_HEADER);
+
+/** What a text is in JSON; null where it is none, as a proxy in between answers. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }

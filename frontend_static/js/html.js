@@ -2,7 +2,7 @@
 import htm from "../vendor/htm/htm.js";
 import { h } from "../vendor/preact/preact.js";
 
-export { Fragment, render } from "../vendor/preact/preact.js";
+export { render } from "../vendor/preact/preact.js";
 export {
   useCallback,
   useEffect,
@@ -12,6 +12,6 @@ export {
   useRef,
   useState,
 } from "../vendor/preact/hooks.js";
-export { batch, computed, effect, signal, useSignal } from "../vendor/signals/signals.js";
+export { computed, signal } from "../vendor/signals/signals.js";
 
 export const html = htm.bind(h);

@@ -69,14 +69,24 @@ function read() {
   return { path: path || "/", query: Object.fromEntries(new URLSearchParams(search)) };
 }
 
-function match(pattern, path) {
+/** The parameters in a path that has this pattern; null when it has another. */
+export function match(pattern, path) {
   const wanted = pattern.split("/");
   const given = path.split("/");
   if (wanted.length !== given.length) return null;
   const params = {};
   for (const [index, part] of wanted.entries()) {
-    if (part.startsWith(":")) params[part.slice(1)] = decodeURIComponent(given[index]);
+    if (part.startsWith(":")) params[part.slice(1)] = decoded(given[index]);
     else if (part !== given[index]) return null;
   }
-  return params;
+  return Object.values(params).includes(null) ? null : params;
+}
+
+/** What a part of an address stands for; null when it is mistyped: `%` alone stands for nothing. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return null;
+  }
 }

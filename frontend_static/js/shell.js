@@ -6,7 +6,7 @@ import { Loading, Notice } from "./components/states.js";
 import { toast, ToastHost } from "./components/toast.js";
 import { personName } from "./format.js";
 import { html, signal, useEffect, useRef, useState } from "./html.js";
-import { go, Link, route } from "./router.js";
+import { go, Link, match, PAGES, route } from "./router.js";
 import { session, signedOutBecause, signOut } from "./session.js";
 import { nextTheme, theme } from "./theme.js";
 
@@ -73,8 +73,9 @@ function useDoors() {
 
 function parts(address) {
   const [path, search = ""] = address.split("?");
-  // Only a page of ours: what stands in the address may come from anybody.
-  return path.startsWith("/") ? [path, Object.fromEntries(new URLSearchParams(search))] : ["/"];
+  // Only a page of ours, and no door: what stands in the address may come from anybody.
+  const isPage = PAGES.some(({ pattern, css }) => css !== "doors" && match(pattern, path) !== null);
+  return isPage ? [path, Object.fromEntries(new URLSearchParams(search))] : ["/"];
 }
 
 function Shell({ children }) {

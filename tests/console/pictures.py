@@ -1,5 +1,6 @@
 """Every page of the console as pictures show it: where it is, who looks, what they did first."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,7 @@ def views(world: World) -> dict[str, View]:
         "overview-newcomer": View("/", world.newcomer),
         "overview-participant": View("/", world.participants[4]),
         "new-training": View("/trainings/new", actor),
+        "new-training-methods": View("/trainings/new", actor, choose_methods),
         "training-finished": View(f"/trainings/{world.finished.id}", actor),
         "training-timeline": View(f"/trainings/{world.finished.id}?tab=timeline", actor),
         "training-waiting": View(f"/trainings/{world.waiting.id}", actor),
@@ -86,6 +88,14 @@ def draw_and_ask(page: Page) -> None:
     question = page.get_by_role("region", name="Input")
     question.get_by_role("button", name="Ask the model").click()
     expect(page.get_by_role("region", name="Answer")).to_have_attribute("data-state", "fresh")
+
+
+def choose_methods(page: Page) -> None:
+    """Go to the second step of a new training and choose methods with options."""
+    page.get_by_role("radio", name="Digits", exact=True).first.check()
+    page.get_by_role("button", name=re.compile("^Next")).click()
+    page.get_by_role("radio", name="FedProx").check()
+    page.get_by_role("radio", name="MC dropout").check()
 
 
 def open_account(page: Page, username: str) -> None:

@@ -95,7 +95,6 @@ def test_actor_runs_a_training_from_start_to_abort(browse: Browsing, world: Worl
     expect(now(page)).to_contain_text("Round 0")
     confirmed(page, "Pause")
     expect(now(page)).to_contain_text("Paused")
-    expect(now(page)).to_contain_text("Clock stopped")
     confirmed(page, "Resume")
     expect(now(page)).to_contain_text("Round 0")
 

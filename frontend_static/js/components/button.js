@@ -1,4 +1,4 @@
-/** Buttons. A button whose `onClick` returns a promise is busy until it settles. */
+/** Buttons. One whose `onClick` returns a promise is busy until it settles; what it throws is shown. */
 import { html, useState } from "../html.js";
 import { href } from "../router.js";
 import { Icon } from "./icon.js";
@@ -37,6 +37,8 @@ export function Button({
       setRunning(true);
       try {
         await answer;
+      } catch (error) {
+        toast(error.message, "bad");
       } finally {
         setRunning(false);
       }

@@ -262,7 +262,10 @@ function options({ xLabel, lines, band, log, height, group, width, onCursor, sca
       ...(group ? { sync: { key: group, setSeries: false } } : {}),
     },
     scales: {
-      x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) },
+      x: {
+        time: false,
+        range: ({ data: [xs] }, low, high) => (xs.length === 1 ? around(xs[0]) : [low, high]),
+      },
       y: log ? { distr: 3 } : {},
     },
     axes: [
@@ -320,5 +323,7 @@ function besides({ left, width, inset }) {
     : { left: `${inset + left + 12}px` };
 }
 
+// Of a single place the chart's own range would go on to a hundred.
+const around = (x) => [x - 0.5, x + 0.5];
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const bodyFont = () => getComputedStyle(document.body).fontFamily;

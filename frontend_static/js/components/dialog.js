@@ -52,26 +52,33 @@ export function ConfirmHost() {
 
 function Confirmation({ title, text, verb, danger = false, act, resolve }) {
   const [error, setError] = useState(null);
+  const [acting, setActing] = useState(false);
   const end = (done) => {
     question.value = null;
     resolve(done);
   };
+  // What is on its way cannot be taken back: who asked has to hear how it ended.
+  const cancel = () => {
+    if (!acting) end(false);
+  };
   async function confirmed() {
     setError(null);
+    setActing(true);
     try {
       await act();
       end(true);
     } catch (refusal) {
       setError(refusal);
+      setActing(false);
     }
   }
-  return html`<${Dialog} title=${title} onClose=${() => end(false)}>
+  return html`<${Dialog} title=${title} onClose=${cancel}>
     <div class="dialog-body">
       <h2>${title}</h2>
       <div>${text}</div>
       ${error && html`<${Notice} tone="bad">${error.message}<//>`}
       <div class="dialog-actions">
-        <${Button} onClick=${() => end(false)}>Cancel<//>
+        <${Button} disabled=${acting} onClick=${cancel}>Cancel<//>
         <${Button} tone=${danger ? "danger primary" : "primary"} onClick=${confirmed}>${verb}<//>
       </div>
     </div>

@@ -42,7 +42,7 @@ function Cluster({ state }) {
       ? html`
           ${state.nodes.length > 0 && html`<${NodeTable} nodes=${state.nodes} />`}
           <${ActorTable} actors=${state.actors} nodes=${state.nodes} />
-          <${Dashboard} dashboard=${state.dashboard} />
+          ${state.dashboard !== null && html`<${Dashboard} dashboard=${state.dashboard} />`}
         `
       : html`<p class="quiet">
           The superusers of this server also see its machines, what runs on each, and the way to the

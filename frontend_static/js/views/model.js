@@ -53,7 +53,20 @@ async function load(id, signal) {
   return { model, models, training, people, versions, base, updates };
 }
 
-const readBase = (model, signal) => api.get(`/api/models/${model.base_model}/metadata/`, { signal });
+/** The model that an update is of; null for who is no participant of its training any more. */
+async function readBase(model, signal) {
+  try {
+    return await api.get(`/api/models/${model.base_model}/metadata/`, { signal });
+  } catch (error) {
+    if (error.status === 403) return null;
+    throw error;
+  }
+}
+
+const BaseLink = ({ base }) =>
+  base === null
+    ? "a training that you have left"
+    : html`<${Link} to=${`/models/${base.id}`}>${base.name || "without a name"}<//>`;
 
 async function readUpdates(training, signal) {
   const models = await api.get(`/api/trainings/${training.id}/models/`, { signal });
@@ -98,7 +111,7 @@ function Shown({ model, models, training, people, versions, base, updates, reloa
         ${local &&
         html`<${Notice}>
           An update has the layers of the model that it is of:${" "}
-          <${Link} to=${`/models/${base.id}`}>${base.name || "without a name"}<//>.
+          <${BaseLink} base=${base} />.
         <//>`}
       </div>
       <div class="stack">
@@ -178,7 +191,7 @@ function Facts({ model, models, training, people, base }) {
       ? html`<dt>Samples</dt>
           <dd>${number(model.sample_size)}</dd>
           <dt>Of model</dt>
-          <dd><${Link} to=${`/models/${base.id}`}>${base.name || "without a name"}<//></dd>`
+          <dd><${BaseLink} base=${base} /></dd>`
       : html`<dt>Parameters</dt>
           <dd>${number(model.num_parameters)}</dd>
           <dt>Input shape</dt>

@@ -142,6 +142,17 @@ async def test_a_session_is_rarely_written(
     assert len(renewed) == 1
 
 
+async def test_a_session_is_not_renewed_by_what_a_page_asks_by_itself(
+    database: Database, sessions: Sessions
+) -> None:
+    secret = await opened(sessions, await new_user(database))
+    await shift(database, secret, by=IDLE / 2)
+    assert await sessions.find(secret, renewing=False) is not None
+    assert await lasts_for(secret) < IDLE / 2 + MINUTE
+    assert await sessions.find(secret) is not None
+    assert await lasts_for(secret) > IDLE - MINUTE
+
+
 async def test_who_only_reads_is_let_in_although_nothing_can_be_written(
     database: Database, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,8 +21,11 @@ const GROUPS = [
 const FILTER_FROM = 6;
 const NO_FILTER = { state: undefined, role: undefined, search: undefined };
 
-/** `trainings`: of `GET /api/overview/`; `total`: how many there are in all; `query` has the filters. */
-export function Trainings({ trainings, total, query }) {
+/**
+ * `trainings`: of `GET /api/overview/`; `total`: how many there are in all; `query` has the filters;
+ * `onMore` brings more of them, null when there is no more to bring.
+ */
+export function Trainings({ trainings, total, query, onMore }) {
   const shown = trainings.filter((training) => matches(training, query));
   const groups = GROUPS.map(([key, title, belongs]) => [key, title, shown.filter(belongs)]);
   return html`
@@ -39,8 +42,9 @@ export function Trainings({ trainings, total, query }) {
       <//>
     </div>`}
     ${total > trainings.length &&
-    html`<p class="quiet">
-      The ${number(trainings.length)} most recently active of ${number(total)} trainings.
+    html`<p class="quiet row">
+      ${number(trainings.length)} of ${number(total)} trainings: those that run, and the most recently active.
+      ${onMore !== null && html`<${Button} size="small" onClick=${onMore}>Show more<//>`}
     </p>`}
   `;
 }

@@ -18,9 +18,8 @@ export function Groups({ every = false }) {
     [every],
   );
   const users = useResource((signal) => api.get("/api/users/", { signal }), []);
-  const add = (group) => groups.set([...groups.data, group]);
   return html`<div class="stack">
-    <${NewGroup} onMade=${add} />
+    <${NewGroup} onMade=${groups.reload} />
     <${Loaded} resource=${groups}>
       ${(all) =>
         all.length === 0

@@ -155,13 +155,26 @@ export function useLog(id, { onEvent = () => {}, onBack = () => {}, onLost = () 
             lost.told = false;
           } else if (state === "lost" && lost.timer === null) {
             lost.timer = setTimeout(() => {
+              lost.timer = null;
               lost.told = true;
               setLink("lost");
               listeners.current.onLost();
+              mayStill();
             }, LOST_AFTER_MILLISECONDS);
           }
         },
       });
+    }
+
+    // Perhaps it is not the server that is gone, but our right to see this; a stream does not say.
+    async function mayStill() {
+      try {
+        await api.get(path, { query: { newest: true, limit: 1 }, signal: controller.signal });
+      } catch (refusal) {
+        if (refusal.name === "AbortError" || refusal.status === 0 || refusal.status >= 500) return;
+        close();
+        setError(refusal);
+      }
     }
 
     setError(null);

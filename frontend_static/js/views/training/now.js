@@ -92,7 +92,10 @@ function Deadline({ training, counts, extended }) {
   let figure = "No deadline";
   let note = WAITING.has(training.phase) ? "It waits until everybody has delivered." : "Nobody is waited for.";
   if (training.paused) {
-    [figure, note] = ["Clock stopped", "What is left of the deadline counts on when you resume."];
+    const { round_deadline_seconds: forRound, test_deadline_seconds: forTest } = training.options;
+    const limited = (training.phase === "testing" ? forTest : forRound) != null;
+    figure = limited ? "Clock stopped" : "No deadline";
+    note = limited ? "What is left of it counts on after the pause." : "It waits until it is resumed.";
   } else if (at !== null) {
     const left = (Date.parse(at) - now) / 1000;
     figure = left > 0 ? duration(Math.max(1, left)) : "Due";

@@ -8,22 +8,22 @@
  *
  * Where updates are much alike, or few, the scaled MAD can be tiny by chance and would mark trifles, so
  * it has a floor: 15 % of the median for norms, which then have to be half as much again to stand out;
- * 0.03 for cosines, twice the standard error of the sample from which the server takes them. Below
- * four updates nobody can be told apart.
+ * 0.1 for cosines, for data that differ between participants pull in different directions without any
+ * fault. Below four updates nobody can be told apart.
  */
 
 export const LIMIT = 3.5;
 export const FEWEST = 4;
 const MAD_TO_DEVIATION = 1.4826;
 const NORM_FLOOR = 0.15;
-const COSINE_FLOOR = 0.03;
+const COSINE_FLOOR = 0.1;
 
 /** The rule in words. */
 export const RULE =
   "An update is marked when its figure lies more than 3.5 scaled median absolute deviations from the " +
   "median of its round (the modified z-score of Iglewicz and Hoaglin): norms in both directions, " +
-  "cosines only downwards. A deviation counts as at least 15 % of the median norm, and 0.03 for cosines, " +
-  "so that trifles among equals are not marked. It takes at least four updates in the round. Cosines are " +
+  "cosines only downwards. A deviation counts as at least 15 % of the median norm, and 0.1 for cosines, " +
+  "so that the usual differences between participants are not marked. It takes at least four updates in the round. Cosines are " +
   "computed from a sample of up to 4,096 weights, which leaves an error of about 0.016.";
 
 /** What it can mean, by the kind of finding. */
