@@ -133,7 +133,7 @@ def test_a_superuser_sees_nodes_and_processes_and_the_way_to_the_dashboard(
 
 
 def test_a_training_is_linked_only_for_who_may_see_it(browse: Browsing, world: World) -> None:
-    answered_by = browse.blank(by=world.superuser)
+    page = browse.blank(by=world.superuser)
     foreign = world.waiting.id
     model = world.waiting.model_id
     actors = [
@@ -141,17 +141,18 @@ def test_a_training_is_linked_only_for_who_may_see_it(browse: Browsing, world: W
         process("aggregator", state="PENDING_CREATION", node=None, pid=None),
         process("predictor", model=model, state="RESTARTING", restarts=2),
     ]
-    answered(answered_by, CLUSTER | {"actors": actors})
-    answered_by.goto("/#/compute")
-    rows = section(answered_by, "Aggregators and predictors").get_by_role("row")
+    answered(page, CLUSTER | {"actors": actors})
+    page.goto("/#/compute")
+    rows = section(page, "Aggregators and predictors").get_by_role("row")
     training = rows.filter(has_text="Training of Digits")
     expect(training).to_contain_text("north")
     expect(training.get_by_role("link")).to_have_count(0)
-    expect(rows.filter(has_text="Starting")).to_contain_text("Spare: kept warm")
+    starting = page.get_by_text("Starting", exact=True)
+    expect(rows.filter(has=starting)).to_contain_text("Spare: kept warm")
     expect(rows.filter(has_text="Restarting").get_by_role("link")).to_have_attribute(
         "href", f"#/models/{model}"
     )
-    look(answered_by)
+    look(page)
 
     # The same for a superuser who runs that training.
     page = browse.blank(by=world.superuser)
@@ -172,7 +173,7 @@ def test_what_is_nearly_full_or_gone_is_marked(browse: Browsing, world: World) -
     expect(use).to_contain_text("A Ray cluster of 1 node")
     expect(use).to_contain_text("3.5 of 32 reserved")
     expect(use.get_by_role("img", name="Nearly full")).to_have_count(1)
-    expect(use.get_by_role("meter", name="Memory")).to_have_attribute(
+    expect(use.get_by_role("meter", name="Memory", exact=True)).to_have_attribute(
         "aria-valuetext", "60.0 GiB of 64.0 GiB"
     )
     gone = section(page, "Nodes").get_by_role("row").filter(has_text="south")
@@ -184,7 +185,7 @@ def test_what_is_nearly_full_or_gone_is_marked(browse: Browsing, world: World) -
     dashboard = section(page, "Ray dashboard")
     link = dashboard.get_by_role("link", name="Open the Ray dashboard in a new tab")
     expect(link).to_have_attribute("href", "http://192.0.2.1:8265/")
-    expect(dashboard.get_by_label("Command that prints the token")).to_have_text(
+    expect(dashboard.get_by_role("region", name="Command that prints the token")).to_have_text(
         "ray get-auth-token"
     )
     look(page)

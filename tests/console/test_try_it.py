@@ -24,7 +24,7 @@ from torch import nn
 
 from tests.console.browsers import Browsing
 from tests.console.looking import look
-from tests.console.trainings import digits
+from tests.console.trainings import digits, digits_model
 from tests.console.world import World
 from tests.federations import Person
 from tests.model_files import pickled, torchscript
@@ -45,6 +45,7 @@ class Shelf:
 
     world: World
     owner: Person
+    house: Person
 
     @cached_property
     def table(self) -> str:
@@ -105,7 +106,7 @@ class Shelf:
 
     def _training(self, model: str, **order: object) -> str:
         self.world.new_training(
-            model=model, actor=self.owner, participants=[], started=False, **order
+            model=model, actor=self.owner, participants=[self.house], started=False, **order
         )
         return model
 
@@ -117,7 +118,7 @@ def _tabular(end: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope="package")
 def shelf(world: World) -> Shelf:
-    return Shelf(world, world.new_person("mia", actor=True))
+    return Shelf(world, world.new_person("mia", actor=True), world.new_person("pia", client=True))
 
 
 class Asked:
@@ -343,7 +344,9 @@ def test_a_model_with_preprocessing_is_sent_the_image_itself_and_a_noisy_copy(
         f"Class {top}, {percent(truth['inference'][0][top])} "
         f"± {percent(truth['uncertainty']['std'][0][top])}"
     )
-    expect(page.get_by_label("curl command")).to_contain_text('model_input=@"picture.png"')
+    expect(page.get_by_role("region", name="curl command")).to_contain_text(
+        'model_input=@"picture.png"'
+    )
 
     page.get_by_role("tab", name="Draw").click()
     with asked_again(page):
@@ -415,8 +418,11 @@ def test_another_model_is_asked_about_the_same_input(browse: Browsing, shelf: Sh
     page.reload()
     numbers(page).fill(" ".join(["1"] * 30))
     expect(ask(page).locator(".split")).to_have_count(2)
-    page.get_by_label("Model", exact=True).select_option(shelf.raw)
-    expect(page.get_by_label("Model", exact=True)).to_be_focused()
+    chosen = page.get_by_label("Model", exact=True)
+    chosen.focus()
+    chosen.select_option(shelf.raw)
+    expect(chosen).to_have_value(shelf.raw)
+    expect(chosen).to_be_focused()
     expect(answer(page)).to_contain_text("These are the model's raw outputs, not probabilities")
     expect(answer(page).locator(".split")).to_have_count(0)
     expect(answer(page).locator(".headline").first).to_have_text(
@@ -448,7 +454,7 @@ def test_a_swag_model_cannot_be_asked_before_its_swag_round(browse: Browsing, sh
     why = "A SWAG model can be asked when its training had its SWAG round"
     for button in page.get_by_role("button", name="Ask the model").all():
         expect(button).to_have_attribute("title", re.compile(why))
-        button.click()
+        button.click(force=True)
     expect(page.get_by_role("region", name="Input").get_by_text(why).first).to_be_visible()
     look(page)
 
@@ -477,14 +483,14 @@ def test_the_code_to_copy_asks_what_the_page_asks(
     ask(page)
     truth = shelf.owner.client.post("/api/inference/", json=asked.last).json()
 
-    command = page.get_by_label("curl command").inner_text()
+    command = page.get_by_role("region", name="curl command").inner_text()
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:3] == ["curl", "--fail-with-body", f"{world.server.url}/api/inference/"]
     assert "Authorization: Token $STARLING_TOKEN" in words
     assert json.loads(words[words.index("--data") + 1]) == asked.last
 
     page.get_by_role("tab", name="Python").click()
-    program = page.get_by_label("Python program").inner_text()
+    program = page.get_by_role("region", name="Python program").inner_text()
     done = subprocess.run(
         [sys.executable, "-c", program.replace("print(answer.json())", "print(answer.text)")],
         env=os.environ | {"STARLING_TOKEN": shelf.owner.token},
@@ -506,7 +512,7 @@ def test_a_long_question_is_a_file_to_download(
     asked.by(page)
     page.get_by_role("tab", name="Numbers").click()
     numbers(page).fill(json.dumps(test.images[:30].astype(float).round(4).tolist()))
-    expect(page.get_by_label("curl command")).to_contain_text("--data @question.json")
+    expect(page.get_by_role("region", name="curl command")).to_contain_text("--data @question.json")
     with page.expect_download() as downloading:
         page.get_by_role("button", name="Download question.json").click()
     ask(page)
@@ -526,11 +532,29 @@ def test_a_model_that_is_not_ones_own_is_explained_and_another_one_shown(
     look(page)
 
 
-def test_the_actor_asks_the_update_of_a_participant(browse: Browsing, world: World) -> None:
-    models = world.actor.client.get(f"/api/trainings/{world.waiting.id}/models/").json()
+def test_the_actor_asks_the_update_of_a_participant(
+    browse: Browsing, world: World, shelf: Shelf
+) -> None:
+    training = world.new_training(
+        actor=shelf.owner,
+        model=world.new_model("Open round", owner=shelf.owner),
+        participants=[shelf.house, world.new_person("quinn", client=True)],
+        uncertainty_method="MC_DROPOUT",
+        options={"uncertainty": {"softmax": True}},
+    )
+    # As clients of the platform before this one send it: a whole module.
+    sent = shelf.house.client.post(
+        f"/api/models/{training.model_id}/",
+        data={"round": "0", "sample_size": "5", "metric_names": "loss", "metric_values": "1"},
+        files={"model_file": ("model.pt", digits_model(seed=5))},
+    )
+    assert sent.status_code == 201, sent.text
+    models = shelf.owner.client.get(f"/api/trainings/{training.id}/models/").json()
     update = next(model for model in models if "base_model" in model)
-    page = browse(f"/try?model={update['id']}", by=world.actor)
-    expect(page.get_by_label("Model", exact=True)).to_have_value(update["id"])
+    page = browse(f"/try?model={update['id']}", by=shelf.owner)
+    chosen = page.get_by_label("Model", exact=True)
+    expect(chosen).to_have_value(update["id"])
+    expect(chosen.locator("option:checked")).to_contain_text("Open round, local of round 0")
     draw(page, STROKE)
     expect(ask(page).locator(".split")).to_have_count(2)
 
