@@ -12,7 +12,7 @@ from backend.audit.events import AuditKind
 from tests.console.browsers import Browsing
 from tests.console.looking import look
 from tests.console.trainings import Training
-from tests.console.world import ROUNDS, World
+from tests.console.world import PROBABILITIES, ROUNDS, World
 from tests.federations import Person
 
 STATES = ["finished", "waiting", "unstarted", "paused", "aborted"]
@@ -126,6 +126,38 @@ def test_actor_runs_a_training_from_start_to_abort(browse: Browsing, world: Worl
     expect(page.get_by_role("alert")).to_contain_text("The actor aborted the training.")
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
     assert training.now()["state"] == "E"
+
+
+def test_training_is_watched_to_its_end_and_its_model_is_asked(
+    browse: Browsing, world: World
+) -> None:
+    training = world.new_training(
+        participants=world.participants[:2],
+        rounds=1,
+        started=False,
+        uncertainty_method="MC_DROPOUT",
+        options=PROBABILITIES,
+    )
+    page = shown(browse, training, world.actor)
+    confirmed(page, "Start")
+    expect(now(page)).to_contain_text("Waiting for updates from 2 of 2 participants")
+    for member in training.members:
+        training.deliver(member)
+    expect(now(page)).to_contain_text("Waiting for test results from 2 of 2 participants")
+    for member in training.members:
+        training.test(member)
+    expect(page.get_by_role("heading", name="The trained model is ready")).to_be_visible()
+    expect(page.get_by_text("Completed", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="accuracy")).to_be_visible()
+
+    page.get_by_role("link", name="Try the model").click()
+    page.get_by_role("tab", name="Numbers").click()
+    image = training.members[0].tests.images[0].astype(float).tolist()
+    page.get_by_role("textbox", name="Numbers").fill(json.dumps(image))
+    page.get_by_role("region", name="Input").get_by_role("button", name="Ask the model").click()
+    answer = page.get_by_role("region", name="Answer")
+    expect(answer.locator(".headline").first).to_have_text(re.compile(r"^Class \d, [\d.]+ % ± [\d.]+ %$"))
+    expect(answer.get_by_text("What the model does not know").first).to_be_visible()
 
 
 def test_training_without_participants_says_what_is_missing(browse: Browsing, world: World) -> None:
