@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 from piccolo.columns.base import Column
+from piccolo.custom_types import Combinable
 
 from backend.accounts.schemas import (
     AccountJson,
@@ -96,7 +97,7 @@ class AccountService:
             Whether it was done.
         """
         password_hash = await hash_password(password, self._password_hashing)
-        replaced = User.id == user_id
+        replaced: Combinable = User.id == user_id
         if was is not None:
             replaced &= User.password_hash == was
         async with self._database.write_transaction():

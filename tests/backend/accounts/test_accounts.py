@@ -70,6 +70,24 @@ def test_nobody_else_gets_near(person: Person, root: Person, anonymous: httpx.Cl
     assert not account(root, person.id)["superuser"]
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        (ACCOUNTS, "GET"),
+        (f"{ACCOUNTS}{NOBODY}/", "PATCH"),
+        (f"{ACCOUNTS}{NOBODY}/token/", "POST"),
+        (INVITATIONS, "POST"),
+    ],
+)
+def test_what_may_be_asked_is_told_to_anybody(
+    anonymous: httpx.Client, path: str, methods: str
+) -> None:
+    answer = anonymous.options(path)
+
+    assert answer.status_code == 204
+    assert methods in answer.headers["Allow"]
+
+
 def test_a_disabled_user_is_refused_at_once_and_comes_back_without_sessions(
     server: Server, root: Person, person: Person
 ) -> None:
