@@ -351,8 +351,7 @@ def test_a_model_in_a_training_is_said_to_be_copied(
     for step in ("Methods", "Rounds", "Participants", "Summary"):
         forward(page, step)
     expect(page.get_by_text("as a copy of its present weights")).to_be_visible()
-    start = page.get_by_role("button", name="Create and start")
-    start.click()
+    page.get_by_role("button", name="Create and start").press("Enter")
     expect(page.get_by_text("There is nobody to train yet").last).to_be_visible()
     assert len(trainings_of(actor)) == 1
     page.get_by_role("button", name="Create", exact=True).click()

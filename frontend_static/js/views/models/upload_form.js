@@ -182,6 +182,8 @@ function candidates(own) {
     .map((model) => ({
       key: model.id,
       label: model.name,
+      // Not by its figures: "seed 3" would find every model with a 3 in its number of parameters.
+      words: `${model.name} ${model.description}`,
       detail: `${count(model.num_parameters, "parameter")}, after ${count(model.round, "round")}`,
     }));
 }
