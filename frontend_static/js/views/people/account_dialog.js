@@ -105,6 +105,7 @@ function Superuser({ account, name, change }) {
 }
 
 function NewPassword({ account, name, change }) {
+  const isMe = account.id === session.value.user.id;
   const [open, setOpen] = useState(false);
   const form = useForm({ password: "" }, async ({ password }) => {
     await change({ password });
@@ -113,7 +114,12 @@ function NewPassword({ account, name, change }) {
     toast(`${name} has a new password.`);
   });
   return html`<${Choice} title="Password" text="For who has forgotten theirs; their sessions end.">
-      <${Button} onClick=${() => setOpen(!open)} aria-expanded=${open}>Set password<//>
+      <${Button}
+        onClick=${() => setOpen(!open)}
+        aria-expanded=${open}
+        reason=${isMe ? "You change your own in your profile, where the present one is asked for." : null}
+        >Set password<//
+      >
     <//>
     ${open &&
     html`<form class="form inset" onSubmit=${form.submit} novalidate>
