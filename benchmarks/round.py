@@ -99,7 +99,7 @@ class Layers(nn.Module):
 
 
 def measure(*, quick: bool) -> Report:
-    """Answer the question, which takes some eight minutes; `quick`: two participants, Flower."""
+    """Answer the question, in more than ten minutes; `quick`: two participants, Flower."""
     figures: list[Figure] = []
     if quick:
         figures += measure_setting(SETTINGS[0], [replace(FLOWER, rounds=2)], again=False)
