@@ -110,8 +110,10 @@ async def test_what_comes_alone_goes_alone_and_what_comes_meanwhile_goes_togethe
 
 
 async def test_a_batch_has_a_greatest_size(
-    queues: PredictionQueues[int], predictors: Predictors
+    queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However long the first took, by the clock of a busy machine.
+    monkeypatch.setattr(prediction_queues, "BATCH_SECONDS", 1e9)
     most = prediction_queues.MOST_IN_BATCH
     texts = [str(number) for number in range(most + 1)]
     tasks = await ask_meanwhile(queues, predictors, texts)
