@@ -30,7 +30,7 @@ FLAGS = (
     "--disable-sync",
 )
 # Of every wait: two cores are shared with a server, Ray, and perhaps other tests.
-PATIENCE_MILLISECONDS = 20_000
+PATIENCE_MILLISECONDS = 60_000
 DESKTOP = (1440, 900)
 PHONE = (375, 812)
 

@@ -232,7 +232,7 @@ def test_a_chosen_theme_is_kept_and_the_systems_is_followed_otherwise(
     page.get_by_role("button", name="Theme: dark").click()
     assert page.evaluate(background) == light
     page.emulate_media(color_scheme="dark")
-    assert page.evaluate(background) == dark
+    page.wait_for_function(f"{background} === '{dark}'")
 
 
 def test_the_menu_of_a_phone_opens_goes_somewhere_and_closes(
@@ -257,7 +257,11 @@ def test_the_menu_of_a_phone_opens_goes_somewhere_and_closes(
 def test_the_first_page_is_small(browse: Browsing, world: World, *, signed_in: bool) -> None:
     page = browse.blank(by=world.actor if signed_in else None)
     requests: list[Request] = []
-    page.on("requestfinished", requests.append)
+
+    def note(request: Request) -> None:
+        requests.append(request)
+
+    page.on("requestfinished", note)
     page.goto("/")
     heading(page, "Overview" if signed_in else "Sign in to Starling")
     page.wait_for_load_state("networkidle")

@@ -1,10 +1,11 @@
 """Webhooks to endpoints that fail: in order, at least once, and nobody waits for another."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import UUID
 
 import pytest
@@ -34,6 +35,7 @@ class Endpoint:
         self.answers: dict[str, Answer] = {}
         self.rounds: defaultdict[str, list[int]] = defaultdict(list)
         self.ids: defaultdict[str, list[int]] = defaultdict(list)
+        self.writers: list[asyncio.StreamWriter] = []
 
     def url(self, name: str, answer: Answer = lambda _: 200) -> str:
         """An endpoint that answers attempt 0, 1, … with `answer`; `HANG` is never."""
@@ -41,6 +43,7 @@ class Endpoint:
         return f"http://127.0.0.1:{self._port}/{name}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 request, *lines = head.decode().strip().split("\r\n")
@@ -68,6 +71,15 @@ async def endpoint() -> AsyncIterator[Endpoint]:
         server = await asyncio.start_server(endpoint.serve, sock=listener)
         yield endpoint
         server.close()
+        await closed(endpoint.writers)
+
+
+async def closed(writers: Sequence[asyncio.StreamWriter]) -> None:
+    """Return when these connections are closed: on a busy machine, a test ends before they are."""
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @pytest.fixture(autouse=True)
@@ -228,15 +240,18 @@ async def test_a_new_process_goes_on_where_the_old_one_ended(
 async def mail_server() -> AsyncIterator[int]:
     """Port of a server that speaks neither HTTP nor TLS."""
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         writer.write(b"220 mail.example ESMTP\r\n")
         writer.write_eof()
         await reader.read()
-        writer.close()
 
     server = await asyncio.start_server(greet, "127.0.0.1")
     yield server.sockets[0].getsockname()[1]
     server.close()
+    await closed(writers)
 
 
 @pytest.fixture

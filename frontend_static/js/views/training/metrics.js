@@ -40,7 +40,9 @@ function NoMetrics({ training }) {
 
 function Charts({ data, training, people, isActor, chosen, onChoose }) {
   const kinds = Object.keys(KINDS).filter((kind) => data.series.some((one) => one.kind === kind));
-  const [kind, setKind] = useState(kinds[0]);
+  const [pickedKind, setKind] = useState(null);
+  // Tests say most, and come after what was measured in local training.
+  const kind = kinds.includes(pickedKind) ? pickedKind : kinds[0];
   const [picked, setPicked] = useState("");
   const [wanted, setWanted] = useState("chart");
   const [log, setLog] = useState(false);
