@@ -1,5 +1,7 @@
 """One's own profile: names, webhook, password, token."""
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.console.browsers import Browsing, sign_in
@@ -74,7 +76,9 @@ def test_a_replaced_token_ends_the_old_one_after_a_warning(browse: Browsing, wor
     section = page.locator("section").filter(
         has=page.get_by_role("heading", level=2, name="API token")
     )
-    token = section.locator(".secret code").inner_text()
+    shown = section.locator(".secret code")
+    expect(shown).to_have_text(re.compile("^[0-9a-f]{40}$"))
+    token = shown.inner_text()
     assert token != person.token
     assert person.client.get("/api/users/myself/").status_code == 401
     person.client.headers["Authorization"] = f"Token {token}"
