@@ -2,16 +2,19 @@
 
 const DASH = "–";
 
-/** 0.0123 → "0.0123", 12345.678 → "12,346", null → "–". */
-export function number(value, digits = 4) {
+/** 0.0123 → "0.0123", 12345.678 → "12,346", null → "–"; `padded`, for columns: 1.8 → "1.800". */
+export function number(value, digits = 4, padded = false) {
   if (value === null || value === undefined || Number.isNaN(value)) return DASH;
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(2);
-  if (Number.isInteger(value) || size >= 1000) {
+  if ((Number.isInteger(value) && !padded) || size >= 1000) {
     return value.toLocaleString("en", { maximumFractionDigits: 0 });
   }
-  return value.toLocaleString("en", { maximumSignificantDigits: digits });
+  return value.toLocaleString("en", {
+    maximumSignificantDigits: digits,
+    minimumSignificantDigits: padded ? digits : 1,
+  });
 }
 
 export function percent(fraction, digits = 1) {

@@ -18,7 +18,7 @@ const DESTINATIONS = [
   ["/compute", "Compute", "server", []],
 ];
 const THEMES = {
-  system: ["monitor", "Theme: as the system"],
+  system: ["monitor", "Theme: system"],
   light: ["sun", "Theme: light"],
   dark: ["moon", "Theme: dark"],
 };

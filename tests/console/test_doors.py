@@ -221,7 +221,7 @@ def test_a_chosen_theme_is_kept_and_the_systems_is_followed_otherwise(
     page = browse("/profile", by=world.actor)
     background = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(background)
-    page.get_by_role("button", name="Theme: as the system").click()
+    page.get_by_role("button", name="Theme: system").click()
     page.get_by_role("button", name="Theme: light").click()
     expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
     dark = page.evaluate(background)

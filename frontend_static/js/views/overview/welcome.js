@@ -8,7 +8,7 @@ import { session } from "../../session.js";
 const STEPS = [
   [
     "Upload a model",
-    "An untrained network, or one to train on: TorchScript, torch.export, or a file of weights.",
+    "An untrained network, or one to train on: TorchScript, torch.export, or a pickled torch.nn module.",
   ],
   [
     "Choose participants",

@@ -47,10 +47,10 @@ function NewGroup({ onMade }) {
     onMade(await api.post("/api/groups/", { name }));
     form.set("name", "");
   });
-  return html`<form class="form narrow" onSubmit=${form.submit} novalidate>
+  return html`<form class="form" onSubmit=${form.submit} novalidate>
     ${form.error && html`<${Notice} tone="bad">${form.error}<//>`}
-    <${TextField} label="Name of a new group" autocomplete="off" ...${form.text("name")} />
-    <div class="row">
+    <div class="add-member">
+      <${TextField} label="Name of a new group" autocomplete="off" ...${form.text("name")} />
       <${Button} type="submit" icon="plus" busy=${form.sending}>Create group<//>
     </div>
   </form>`;

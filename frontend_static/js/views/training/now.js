@@ -99,7 +99,7 @@ function Deadline({ training, counts, extended }) {
   } else if (at !== null) {
     const left = (Date.parse(at) - now) / 1000;
     figure = left > 0 ? duration(Math.max(1, left)) : "Due";
-    note = left > 0 ? `left, until ${dateTime(at)}` : "The deadline has passed; the server closes the round.";
+    note = left > 0 ? `until ${dateTime(at)}` : "The deadline has passed; the server closes the round.";
   }
   return html`<aside class="now-deadline" aria-label="Time left">
     <span class="quiet">Time left</span>

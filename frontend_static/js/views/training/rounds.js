@@ -280,7 +280,7 @@ function Bar({ value, low, high }) {
   const share = (x) => (high === low ? 0 : Math.min(1, Math.max(0, (x - low) / (high - low))) * 100);
   const [from, to] = [share(Math.min(0, value)), share(Math.max(0, value))];
   return html`<span class="figure-bar">
-    ${number(value, 3)}
+    ${number(value, 3, true)}
     <span aria-hidden="true">
       <span style=${{ left: `${from}%`, width: `${Math.max(1, to - from)}%` }} />
     </span>
