@@ -1,6 +1,7 @@
 """A Ray cluster to work on: the one at a given address, or one of our own on this machine."""
 
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import Iterable, Iterator
@@ -124,7 +125,14 @@ def _init(config: RayConfig) -> None:
 def stop() -> None:
     """Disconnect; a cluster of our own ends with all its processes."""
     started = _embedded_processes()
-    ray.shutdown()
+    # What the collector finds may be a handle, and dropping one now would end this process.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if collects:
+            gc.enable()
     # Ray forgets its processes' own children, such as those of the dashboard.
     _, alive = psutil.wait_procs(started, timeout=0.5)
     _kill(alive)

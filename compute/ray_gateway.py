@@ -76,6 +76,8 @@ PREDICTOR_ATTEMPTS = 3
 SPARE_AGGREGATORS = 1
 # The kernel ends a predictor at its time limit; should that fail, it is killed so much later.
 KILL_AFTER_SECONDS = 5.0
+# How long calls that are under way may take to end when the cluster is let go.
+CALLS_END_SECONDS = 1.0
 # How long who looks at the cluster waits for it, and how old what they see may be: many look.
 LOOK_SECONDS = 3.0
 LOOK_AGAIN_AFTER_SECONDS = 1.0
@@ -194,7 +196,8 @@ class RayGateway:
         # Its own: who only looks keeps no thread from who works.
         self._looks = ThreadPoolExecutor(1, thread_name_prefix="ray-look")
         self._warming: set[asyncio.Task[None]] = set()
-        self._in_threads: set[object] = set()
+        self._in_threads: set[asyncio.Future[object]] = set()
+        self._waiting: set[asyncio.Task[Literal[True]]] = set()
 
     async def start(self) -> None:
         """Connect to the cluster or start it, and keep it so until `stop`.
@@ -211,8 +214,7 @@ class RayGateway:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
             self._watcher = None
-        self._leave("stopped")
-        await asyncio.get_running_loop().run_in_executor(self._lifetime, cluster.stop)
+        await self._disconnect("stopped")
 
     async def health(self) -> ComputeHealth:
         """What the last look at the cluster found, about a second ago."""
@@ -577,8 +579,9 @@ class RayGateway:
             return call()
 
         future = asyncio.get_running_loop().run_in_executor(threads, called)
-        self._in_threads.add(future)
-        future.add_done_callback(self._in_threads.discard)
+        kept = cast("asyncio.Future[object]", future)
+        self._in_threads.add(kept)
+        kept.add_done_callback(self._in_threads.discard)
         return future
 
     async def _first_of(
@@ -586,11 +589,13 @@ class RayGateway:
     ) -> None:
         """Wait for `future`; never longer than the cluster lives, or the time limit."""
         lost = asyncio.ensure_future(session.lost.wait())
+        self._waiting.add(lost)
         try:
             either: set[asyncio.Future[_Result] | asyncio.Task[Literal[True]]] = {future, lost}
             await asyncio.wait(either, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             lost.cancel()
+            self._waiting.discard(lost)
         if future.done():
             return
         # Nobody will look at what becomes of it.
@@ -640,9 +645,8 @@ class RayGateway:
         while True:
             await self._until_lost()
             logger.warning("The compute cluster is lost; connecting again")
-            self._leave("lost")
             waiting = set(self._in_threads)
-            await asyncio.get_running_loop().run_in_executor(self._lifetime, cluster.stop)
+            await self._disconnect("lost")
             async for attempt in stamina.retry_context(
                 on=ComputeUnavailable, attempts=None, timeout=None, wait_initial=1.0, wait_max=30.0
             ):
@@ -663,11 +667,22 @@ class RayGateway:
             )
             misses = 0 if alive else misses + 1
 
-    def _leave(self, detail: str) -> None:
+    async def _disconnect(self, detail: str) -> None:
+        """Tell all who wait that the cluster is gone, and then have Ray let go of it.
+
+        A handle that is dropped while Ray shuts down asks what is gone already, and for that Ray
+        ends the process: first whoever waits drops theirs, and the session keeps its own till then.
+        """
         self._detail = detail
         session, self._session = self._session, None
         if session is not None:
             session.lost.set()
+        if self._waiting:
+            await asyncio.wait(set(self._waiting))
+            await asyncio.sleep(0)  # they are told by the same, and go on a turn later
+        if self._in_threads:
+            await asyncio.wait(self._in_threads, timeout=CALLS_END_SECONDS)
+        await asyncio.get_running_loop().run_in_executor(self._lifetime, cluster.stop)
 
     def _required_session(self) -> _Session:
         if self._session is None:

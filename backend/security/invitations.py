@@ -29,9 +29,9 @@ def new_invitation(secret: str, lifetime: timedelta, *, now: datetime) -> str:
 def read_invitation(secret: str, code: str, *, now: datetime) -> Invitation | None:
     """The invitation in a code; None when it is not genuine, or expired."""
     match code.strip().split("."):
-        case [number, expires, signature] if expires.isascii() and expires.isdecimal():
+        case [number, expires, signature] if code.isascii() and expires.isdecimal():
             expected = _signature(secret, number, int(expires[:15]))
-            genuine = hmac.compare_digest(expected.encode(), signature.encode())
+            genuine = hmac.compare_digest(expected, signature)
         case _:
             return None
     if not genuine or int(expires) <= now.timestamp():

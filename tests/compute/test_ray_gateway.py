@@ -430,3 +430,38 @@ async def test_an_embedded_cluster_ends_with_the_process_that_started_it(
     process.stdout.close()
     _, alive = await asyncio.to_thread(psutil.wait_procs, started, PATIENCE_SECONDS)
     assert alive == []
+
+
+async def test_who_waits_is_told_before_ray_shuts_down_under_them(blob_url: str) -> None:
+    # A handle that they drop later would have Ray end the process with code 1.
+    program = """
+        import time
+        import ray
+        from compute import cluster
+
+        async def main():
+            await gateway.start()
+            task = ray.remote(num_cpus=0)(lambda seconds: time.sleep(seconds))
+            waiting = [
+                asyncio.create_task(gateway._result(gateway._session, task.remote(60)))
+                for _ in range(5)
+            ]
+            while len(gateway._waiting) < 5:
+                await asyncio.sleep(0)
+            shut_down = cluster.stop
+
+            def stop():
+                print("told", sum(each.done() for each in waiting))
+                shut_down()
+
+            cluster.stop = stop
+            await gateway.stop()
+            for each in waiting:
+                print(each.exception())
+
+        asyncio.run(main())
+    """
+    process = run_program(program, blob_url)
+    output, _ = await asyncio.to_thread(process.communicate, timeout=200)
+    assert process.returncode == 0, output
+    assert output.splitlines() == ["told 5", *["The compute cluster was lost during the call."] * 5]
