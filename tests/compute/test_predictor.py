@@ -28,6 +28,10 @@ NUMBERS = msgspec.Raw(b"[[1, 2, 3], [0.5, -1, 0]]")
 NOT_A_TENSOR = r"could not be casted .* and no preprecessing is defined\."
 STILL_NOT_A_TENSOR = r"is still not a PyTorch tensor after preprecessing\."
 
+TO_TWO_BY_TWO = transforms.Compose(
+    [transforms.ToImage(), transforms.ToDtype(torch.float32, scale=True), transforms.Resize(2)]
+)
+
 
 class Echo(nn.Module):
     """Gives its input, so that a test sees what the model was given."""
@@ -247,16 +251,66 @@ def test_numbers_go_through_preprocessing(
 def test_an_image_goes_through_transforms_as_an_image(
     predictor: Predictor, store: BlobStore
 ) -> None:
-    pipeline = transforms.Compose(
-        [transforms.ToImage(), transforms.ToDtype(torch.float32, scale=True), transforms.Resize(2)]
-    )
     given = given_to_the_model(
         predictor,
         store,
         content=png("RGB", (8, 8)),
-        preprocessing_key=stored(store, pickled(pipeline)).digest,
+        preprocessing_key=stored(store, pickled(TO_TWO_BY_TWO)).digest,
     )
     assert given.shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        ([None, 3, 2, 2], (1, 3, 2, 2)),
+        ([None, 3, None, None], (1, 3, 2, 2)),
+        ([None, None, None, None], (1, 3, 2, 2)),
+        ([None, 2, 2], (3, 2, 2)),
+        ([None, None, None], (3, 2, 2)),
+        (None, (3, 2, 2)),
+    ],
+)
+def test_a_preprocessed_image_is_given_the_free_batch_dimension_that_it_lacks(
+    predictor: Predictor,
+    store: BlobStore,
+    expected: list[int | None] | None,
+    given: tuple[int, ...],
+) -> None:
+    became = given_to_the_model(
+        predictor,
+        store,
+        content=png("RGB", (8, 8)),
+        preprocessing_key=stored(store, pickled(TO_TWO_BY_TWO)).digest,
+        input_shape=expected,
+    )
+    assert became.shape == given
+
+
+@pytest.mark.parametrize(
+    "expected", [[1, 3, 2, 2], [None, 1, 2, 2], [None, None, 3, 2, 2], [None], []]
+)
+def test_a_preprocessed_image_that_lacks_something_else_is_rejected(
+    predictor: Predictor, store: BlobStore, tiny_key: str, expected: list[int | None]
+) -> None:
+    order = Predict(
+        model_keys=[tiny_key],
+        content=png("RGB", (8, 8)),
+        preprocessing_key=stored(store, pickled(TO_TWO_BY_TWO)).digest,
+        input_shape=expected,
+    )
+    with pytest.raises(Rejected, match=r"Input shape does not match model input shape\."):
+        predictor.predict(order)
+
+
+def test_an_image_without_preprocessing_is_no_batch(
+    predictor: Predictor, store: BlobStore, tiny_key: str
+) -> None:
+    order = Predict(
+        model_keys=[tiny_key], content=png("RGB", (8, 8)), input_shape=[None, 3, None, None]
+    )
+    with pytest.raises(Rejected, match=r"Input shape does not match model input shape\."):
+        predictor.predict(order)
 
 
 @pytest.mark.parametrize("content", [png(), b"garbage"], ids=["image", "garbage"])

@@ -355,6 +355,13 @@ def test_a_model_with_preprocessing_is_sent_the_image_itself_and_a_noisy_copy(
     expect(page.get_by_text("Sample 1 of")).to_have_count(0)
 
 
+def test_a_preprocessed_image_needs_no_batch_dimension(browse: Browsing, world: World) -> None:
+    picture = png(np.random.default_rng(2).integers(0, 256, (56, 56), dtype=np.uint8))
+    page = browse(f"/try?model={world.images}", by=world.actor)
+    page.get_by_label("Drop an image here").set_input_files(picture)
+    expect(ask(page).locator(".reading .headline").first).to_have_text(re.compile(r"^Class \d$"))
+
+
 def test_a_dropped_file_that_is_no_image_is_refused_where_it_was_dropped(
     browse: Browsing, shelf: Shelf
 ) -> None:
