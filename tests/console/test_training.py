@@ -256,6 +256,26 @@ def test_superuser_reads_the_log_of_others(browse: Browsing, world: World) -> No
 
 def test_stranger_and_wrong_address_get_an_explanation(browse: Browsing, world: World) -> None:
     page = browse(f"/trainings/{world.finished.id}", by=world.newcomer)
+def test_superuser_with_a_part_is_asked_for_all_trainings_once(
+    browse: Browsing, world: World
+) -> None:
+    training = world.new_training(
+        actor=world.superuser,
+        model=world.new_model("Watched", owner=world.superuser),
+        participants=world.participants[:2],
+    )
+    page = browse.blank(by=world.superuser)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.partition("/api/")[2]))
+    page.goto(f"/#/trainings/{training.id}")
+    for missing, member in zip((2, 1), training.members, strict=True):
+        expect(now(page)).to_contain_text(f"Waiting for updates from {missing} of 2 participants")
+        training.deliver(member)
+    expect(now(page)).to_contain_text("Waiting for test results")
+    assert asked.count(f"trainings/{training.id}/") > 2
+    assert asked.count("users/trainings/") == 1
+
+
     browse.watch(page).expect(r"^403 GET .*/trainings/")
     expect(page.get_by_role("heading", name="This training is not yours to see")).to_be_visible()
     browse.watch(page).expect(r"^400 GET .*/trainings/")
