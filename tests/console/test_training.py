@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from backend.audit.events import AuditKind
+from backend.rounds.state import quorum_of
 from tests.console.browsers import Browsing
 from tests.console.looking import look
 from tests.console.trainings import Training
@@ -254,8 +255,6 @@ def test_superuser_reads_the_log_of_others(browse: Browsing, world: World) -> No
     look(page)
 
 
-def test_stranger_and_wrong_address_get_an_explanation(browse: Browsing, world: World) -> None:
-    page = browse(f"/trainings/{world.finished.id}", by=world.newcomer)
 def test_superuser_with_a_part_is_asked_for_all_trainings_once(
     browse: Browsing, world: World
 ) -> None:
@@ -276,6 +275,8 @@ def test_superuser_with_a_part_is_asked_for_all_trainings_once(
     assert asked.count("users/trainings/") == 1
 
 
+def test_stranger_and_wrong_address_get_an_explanation(browse: Browsing, world: World) -> None:
+    page = browse(f"/trainings/{world.finished.id}", by=world.newcomer)
     browse.watch(page).expect(r"^403 GET .*/trainings/")
     expect(page.get_by_role("heading", name="This training is not yours to see")).to_be_visible()
     browse.watch(page).expect(r"^400 GET .*/trainings/")
@@ -387,6 +388,20 @@ def test_metrics_are_exported_as_csv_and_as_a_picture(
     width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
     assert width > 600
     assert height > 300
+
+
+def test_a_quorum_is_rounded_as_the_server_rounds_it(browse: Browsing) -> None:
+    page = browse("/sign-in")
+    fractions = [0.07, 0.3, 1 / 3, 0.5, 0.5000000001, 0.5000000000001, 2 / 3, 0.999, 1e-7, 1.5e-9]
+    asked = [(share, all) for share in (*fractions, 1, 3, 250) for all in (0, 1, 2, 7, 100, 5000)]
+    found = page.evaluate(
+        """async (asked) => {
+          const { shareOf } = await import("/static/js/shares.js");
+          return asked.map(([share, all]) => shareOf(share, all));
+        }""",
+        asked,
+    )
+    assert found == [quorum_of(share, all) for share, all in asked]
 
 
 def test_many_participants_are_a_band_to_choose_from(browse: Browsing, world: World) -> None:

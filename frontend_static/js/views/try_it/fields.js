@@ -4,13 +4,13 @@ import { CheckField, RangeField, SelectField, TextField } from "../../components
 import { Notice } from "../../components/states.js";
 import { Tabs } from "../../components/tabs.js";
 import { html } from "../../html.js";
+import { shapeText } from "../../model_words.js";
 import { Link, setQuery } from "../../router.js";
 import { Drawing } from "./drawing.js";
 import { ImageInput } from "./image_input.js";
 import { NumbersInput, readNumbers } from "./numbers_input.js";
 import { PixelGrid, PixelPicture } from "./pixel_grid.js";
 import { isOnPaper, NO_EDITS, SCALES, withEdit } from "./pixels.js";
-import { shapeText } from "./shapes.js";
 import { pictureFor } from "./variants.js";
 
 export function ModelChoice({ subject, subjects }) {
