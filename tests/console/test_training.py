@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from backend.audit.events import AuditKind
@@ -388,6 +389,32 @@ def test_metrics_are_exported_as_csv_and_as_a_picture(
     width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
     assert width > 600
     assert height > 300
+
+
+def test_a_hundred_charts_are_one_picture(browse: Browsing, world: World, tmp_path: Path) -> None:
+    training = world.new_training(participants=world.participants[:1], started=False)
+    names = [f"metric {k:03}" for k in range(100)]
+    reported = world.participants[0].client.post(
+        f"/api/models/{training.model_id}/metrics/",
+        json={"metric_names": names, "metric_values": [k + 0.5 for k in range(100)]},
+    )
+    assert reported.status_code == 201, reported.text
+    page = shown(browse, training, world.actor)
+    page.get_by_role("button", name="Show all 100 metrics").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG").click()
+    download.value.save_as(tmp_path / "charts.png")
+    with Image.open(tmp_path / "charts.png") as picture:
+        # Five columns of twenty, each with ink in its last chart.
+        tall, grey = picture.height / 20, picture.convert("L")
+        wide = picture.width / 5
+        for column in range(5):
+            cell = grey.crop(
+                (*map(int, (column * wide, 19 * tall)), *map(int, ((column + 1) * wide, 20 * tall)))
+            )
+            low, high = cell.getextrema()
+            assert high - low > 100
+        assert picture.width * picture.height <= 2**26
 
 
 def test_a_quorum_is_rounded_as_the_server_rounds_it(browse: Browsing) -> None:
