@@ -182,7 +182,7 @@ def create_app(
         "group_service": GroupService(database),
         "dummies": DummyService(database=database, gateway=gateway, secret=secret),
         "training_service": TrainingService(
-            database=database, coordinator=coordinator, base_url=base_url
+            database=database, coordinator=coordinator, presence=presence, base_url=base_url
         ),
         "metric_service": MetricService(database=database, coordinator=coordinator),
         "feed": feed,

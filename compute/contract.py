@@ -269,6 +269,8 @@ class Predict(Message, frozen=True, kw_only=True):
 
     Attributes:
         model_keys: Blob of the model; of every member for ENSEMBLE.
+        structure_key: Blob of a model of the same tensors, whose module is used where a blob of
+            `model_keys` holds tensors alone, as updates do that are safetensors.
         values: Nested JSON numbers, encoded; or None when `content` is given.
         content: Bytes of a torch-saved tensor, an image, or base64 text of either.
         preprocessing_key: Blob of the module that the decoded input goes through first.
@@ -281,6 +283,7 @@ class Predict(Message, frozen=True, kw_only=True):
     """
 
     model_keys: list[str]
+    structure_key: str | None = None
     asked_by: str = ""
     values: msgspec.Raw | None = None
     content: bytes | None = None

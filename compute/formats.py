@@ -53,6 +53,7 @@ _SEND_UPDATE = (
     "Send the trained model in the format you received, its state dict saved by torch.save, or "
     "safetensors."
 )
+_TENSORS_ALONE = {ModelFormat.SAFETENSORS, ModelFormat.PICKLED_STATE_DICT}
 _ZIP_END = b"PK\x05\x06"
 _READ_ERRORS = (
     RuntimeError,  # PyTorch's readers, and too deep nesting
@@ -141,6 +142,20 @@ def load_module(path: Path) -> nn.Module:
             _SEND_MODEL,
         )
     raise _rejected(f"The file holds a {type(loaded).__name__}, not a model.", _SEND_MODEL)
+
+
+def load_module_as(path: Path, structure_path: Path) -> nn.Module:
+    """As `load_module`; where the file holds tensors alone, `structure_path`'s model with them.
+
+    Raises:
+        Rejected: neither; or the tensors are not those of that model.
+    """
+    container, state = load_update(path)
+    if container not in _TENSORS_ALONE:
+        return load_module(path)
+    module = load_module(structure_path)
+    _take_on_(module, state)
+    return module
 
 
 def load_state_dict(path: Path) -> StateDict:
@@ -249,10 +264,7 @@ def write_like(base_path: Path, state: StateDict, out_path: Path) -> None:
         BlobStoreFull: there is no space for it.
     """
     module = load_module(base_path)
-    try:
-        module.load_state_dict(state)  # writes into pages of our own: the file is mapped privately
-    except RuntimeError as error:
-        raise Rejected(RejectionReason.INCOMPATIBLE, str(error)) from error
+    _take_on_(module, state)
     if isinstance(module, torch.jit.ScriptModule):
         _jit_save(module, base_path, out_path)
     elif isinstance(module, torch.fx.GraphModule):
@@ -260,6 +272,14 @@ def write_like(base_path: Path, state: StateDict, out_path: Path) -> None:
             write_exported_program(base_path, _module_state(module), archive_path)
     else:
         _torch_save(module, out_path)
+
+
+def _take_on_(module: nn.Module, state: StateDict) -> None:
+    """Raises `Rejected` unless these are all of the module's tensors."""
+    try:
+        module.load_state_dict(state)  # writes into pages of our own: the file is mapped privately
+    except RuntimeError as error:
+        raise Rejected(RejectionReason.INCOMPATIBLE, str(error)) from error
 
 
 def _format_of(module: nn.Module) -> ModelFormat:

@@ -54,23 +54,28 @@ def model_input(order: Predict, preprocessing: Preprocessing | None) -> Tensor:
 
     Numbers become float32; a saved tensor keeps its dtype; an image becomes float32 in [0, 1] of
     shape (channels, height, width), 1 channel for greyscale and 3 for anything else, without a
-    batch dimension. Torchvision's transforms are given images as images.
+    batch dimension. Torchvision's transforms are given images as images; a preprocessed image that
+    lacks nothing but the free batch dimension of the model's input is a batch of one.
 
     Raises:
         Rejected: BAD_INPUT in the words existing clients know; TOO_LARGE.
     """
     decoded: object = _decoded(order)
+    image = decoded if isinstance(decoded, Image.Image) else None
     if preprocessing is not None:
         if decoded is None:
             raise bad_input(NOT_A_TENSOR_AFTER_PREPROCESSING)
         decoded = _preprocessed(decoded, preprocessing)
-    elif isinstance(decoded, Image.Image):
-        decoded = _image_tensor(decoded)
+    elif image is not None:
+        decoded = _image_tensor(image)
     if decoded is None:
         raise bad_input(NOT_A_TENSOR)
     if not isinstance(decoded, Tensor):
         raise bad_input(NOT_A_TENSOR_AFTER_PREPROCESSING)
     tensor = decoded.as_subclass(Tensor).detach()
+    # Without preprocessing such an image is refused, as existing clients know it.
+    if image is not None and preprocessing is not None and _is_row(tensor.shape, order.input_shape):
+        tensor = tensor.unsqueeze(0)
     if not fits(tensor.shape, order.input_shape):
         raise bad_input(WRONG_SHAPE)
     return tensor
@@ -83,6 +88,14 @@ def fits(shape: torch.Size, expected: list[int | None] | None) -> bool:
     return len(shape) == len(expected) and all(
         wanted is None or size == wanted for size, wanted in zip(shape, expected, strict=True)
     )
+
+
+def _is_row(shape: torch.Size, expected: list[int | None] | None) -> bool:
+    """Whether a tensor of this shape lacks the batch dimension, of any size, and nothing else."""
+    if not expected:
+        return False
+    batch, *row = expected
+    return batch is None and fits(shape, row)
 
 
 def bad_input(detail: str) -> Rejected:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from compute.blobs import BlobError, BlobStore
 from compute.contract import Predict, Prediction, Rejected, ReturnFormat, UncertaintyMethod
 from compute.exported_programs import is_fixed_in_training_mode
-from compute.formats import load_module, load_preprocessing, load_tensor
+from compute.formats import load_module, load_module_as, load_preprocessing, load_tensor
 from compute.model_inputs import Preprocessing, bad_input, failed, model_input
 from compute.uncertainty import Estimate, Moments, Sampling, find_method
 from compute.uncertainty.row_independence import row_operations, treats_rows_alone
@@ -130,7 +130,8 @@ class Predictor:
             return asked
         return (
             # Who made the model may have made it to answer with what others asked.
-            *(order.asked_by, tuple(order.model_keys), order.method, order.samples, order.softmax),
+            *(order.asked_by, tuple(order.model_keys), order.structure_key),
+            *(order.method, order.samples, order.softmax),
             *(batch.shape[1:], batch.dtype),
         )
 
@@ -140,7 +141,7 @@ class Predictor:
         if (shape and shape[0] is not None) or not batch.dim() or not len(batch):
             return False
         return all(
-            self._model(key).treats_rows_alone(
+            self._model(key, order.structure_key).treats_rows_alone(
                 batch.shape[1:],
                 batch.dtype,
                 stochastic=order.method is UncertaintyMethod.MC_DROPOUT,
@@ -174,7 +175,7 @@ class Predictor:
             return failed("The prediction", error)
 
     def _estimate(self, order: Predict, batch: Tensor) -> Estimate:
-        models = [self._model(key) for key in order.model_keys]
+        models = [self._model(key, order.structure_key) for key in order.model_keys]
         sampling = Sampling(
             samples=order.samples,
             softmax=order.softmax,
@@ -211,10 +212,9 @@ class Predictor:
         if torch.get_num_threads() != wanted:
             torch.set_num_threads(wanted)
 
-    def _model(self, key: str) -> _Loaded:
+    def _model(self, key: str, structure_key: str | None) -> _Loaded:
         def load() -> tuple[_Loaded, int]:
-            with self._store.local_path(key) as path:
-                model = load_module(path)
+            model = self._module(key, structure_key)
             if is_fixed_in_training_mode(model):
                 raise bad_input(
                     "The model was exported in training mode; call .eval() before "
@@ -224,7 +224,14 @@ class Predictor:
             num_parameters = sum(parameter.numel() for parameter in model.parameters())
             return _Loaded(model.to(self._device), num_parameters, size_bytes), size_bytes
 
-        return self._loaded.get(("model", key), load)
+        return self._loaded.get(("model", key, structure_key), load)
+
+    def _module(self, key: str, structure_key: str | None) -> nn.Module:
+        with self._store.local_path(key) as path:
+            if structure_key is None:
+                return load_module(path)
+            with self._store.local_path(structure_key) as structure_path:
+                return load_module_as(path, structure_path)
 
     def _preprocessing(self, key: str | None) -> Preprocessing | None:
         if key is None:

@@ -20,6 +20,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A model as it predicts; `kind` is LOCAL, or the kind of a global one.
 
     Attributes:
+        structure_digest: Of a local model: the global model, whose module it is where the
+            participant sent tensors alone.
         uncertainty_method: Of its training; None when it has none.
         options: Of its training, JSON.
         is_callers: Whether the caller owns it, or is actor or participant of its training.
@@ -29,6 +31,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     input_shape: str | None
     preprocessing_digest: str | None
+    structure_digest: str | None = None
     swag_first_digest: str | None = None
     swag_second_digest: str | None = None
     members: str | None = None

@@ -83,6 +83,7 @@ async def _local_subject(given_id: str, caller: Caller) -> Subject:
         digest=found.model.digest,
         input_shape=base.input_shape,
         preprocessing_digest=base.preprocessing_digest,
+        structure_digest=base.digest,
         uncertainty_method=None if training is None else training.uncertainty_method,
         options="{}" if training is None else training.options,
         is_callers=True,
@@ -105,6 +106,7 @@ async def _settings(subject: Subject) -> Predict:
             moments = _required_moments(subject.swag_first_digest, subject.swag_second_digest)
     return Predict(
         model_keys=keys,
+        structure_key=subject.structure_digest,
         preprocessing_key=subject.preprocessing_digest,
         input_shape=decoded_shape(subject.input_shape),
         method=method,

@@ -8,7 +8,7 @@ others' sample sizes, which are nobody's but the actor's.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from uuid import UUID
 
@@ -100,14 +100,26 @@ _SUMMED = """CASE WHEN ABS(m.value_float) > 1e100 THEN NULL
 
 
 async def means(
-    trainings: Collection[UUID], caller: Caller, kind: SeriesKind, *, rounds: int = MAX_ROUNDS
+    trainings: Collection[UUID],
+    caller: Caller,
+    kind: SeriesKind,
+    *,
+    rounds: int = MAX_ROUNDS,
+    only: Mapping[UUID, str] | None = None,
 ) -> dict[UUID, dict[str, list[Point]]]:
     """The global series of each training, by key, over its last rounds.
 
     Of the kind `update`, who is not the actor gets the mean of their own alone.
+
+    Args:
+        only: Of every training the one key that is wanted; None: all.
     """
     source = _SOURCES[kind]
     condition, arguments = _readable(trainings, caller, kind, rounds)
+    if only is not None:
+        of_keys, more = _having(only)
+        condition += f" AND ({of_keys})"
+        arguments += more
     rows = await Metric.raw(
         # Of several reports by one reporter, the last one counts.
         f"WITH report AS (SELECT t.id AS training, m.key, {source.round} AS round, "  # noqa: S608 - of constants; values are parameters
@@ -127,6 +139,58 @@ async def means(
     for row in rows:
         points = found[UUID(str(row["training"]))].setdefault(row["key"], [])
         points.append((row["round"], row["value"]))
+    return found
+
+
+async def main_means(
+    names: Mapping[UUID, Sequence[str]], caller: Caller, *, rounds: int
+) -> dict[UUID, tuple[str, list[Point]]]:
+    """Key and global series of each training's main metric, over its last rounds.
+
+    Of the tests if there are any, else of what came with updates; a training that nobody measured
+    is left out. Where tests have the first of the names, as they mostly have, nothing else is read.
+
+    Args:
+        names: The metric names of each training.
+    """
+    found = await _means_of(
+        {id: its[0] for id, its in names.items() if its}, caller, SeriesKind.TEST, rounds
+    )
+    rest = {id: its for id, its in names.items() if id not in found}
+    keys = {kind: await _keys(rest, caller, kind, rounds) for kind in SeriesKind}
+    main = {
+        id: main_key(its, set[str]().union(*(of_each[id] for of_each in keys.values())))
+        for id, its in rest.items()
+    }
+    for kind, of_each in keys.items():
+        wanted = {id: k for id, k in main.items() if k in of_each[id] and id not in found}
+        found |= await _means_of(wanted, caller, kind, rounds)
+    return found
+
+
+async def _means_of(
+    keys: Mapping[UUID, str], caller: Caller, kind: SeriesKind, rounds: int
+) -> dict[UUID, tuple[str, list[Point]]]:
+    """Of every training that has values of its key."""
+    if not keys:
+        return {}
+    found = await means(keys, caller, kind, rounds=rounds, only=keys)
+    return {id: (keys[id], series[keys[id]]) for id, series in found.items()}
+
+
+async def _keys(
+    trainings: Collection[UUID], caller: Caller, kind: SeriesKind, rounds: int
+) -> defaultdict[UUID, set[str]]:
+    """The keys that `means` has for each training."""
+    found: defaultdict[UUID, set[str]] = defaultdict(set)
+    if not trainings:
+        return found
+    condition, arguments = _readable(trainings, caller, kind, rounds)
+    for row in await Metric.raw(
+        f"SELECT DISTINCT t.id AS training, m.key FROM {_SOURCES[kind].tables} WHERE {condition}",  # noqa: S608 - of constants; values are parameters
+        *arguments,
+    ):
+        found[UUID(str(row["training"]))].add(row["key"])
     return found
 
 
@@ -206,3 +270,16 @@ def _readable(
         condition += " AND (t.actor = {} OR l.owner = {})"
         arguments += [caller.id, caller.id]
     return condition, arguments
+
+
+def _having(keys: Mapping[UUID, str]) -> tuple[str, list[object]]:
+    """A condition on values of each training's key alone, and its parameters."""
+    trainings: defaultdict[str, list[UUID]] = defaultdict(list)
+    for training, key in keys.items():
+        trainings[key].append(training)
+    conditions = [
+        f"m.key = {{}} AND t.id IN ({', '.join('{}' for _ in those)})"
+        for those in trainings.values()
+    ]
+    arguments = [value for key, those in trainings.items() for value in (key, *those)]
+    return " OR ".join(conditions), arguments

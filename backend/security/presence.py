@@ -30,6 +30,10 @@ class Presence:
         """The user is there now."""
         self._seen[user_id] = datetime.now(UTC).replace(second=0, microsecond=0)
 
+    def last_seen(self, user_id: UUID, written: datetime | None) -> datetime | None:
+        """When the user was last seen, given what the database has; None: never."""
+        return max(filter(None, (written, self._seen.get(user_id))), default=None)
+
     async def run(self) -> None:
         """Write once a minute, for ever."""
         while True:
@@ -42,7 +46,7 @@ class Presence:
 
     async def flush(self) -> None:
         """Write what was collected; what cannot be written is kept for the next time."""
-        seen, self._seen = self._seen, {}
+        seen = dict(self._seen)
         users_of: defaultdict[datetime, list[UUID]] = defaultdict(list)
         for user_id, minute in seen.items():
             users_of[minute].append(user_id)
@@ -52,7 +56,10 @@ class Presence:
                     await self._write(minute, users[start : start + ROWS_PER_STATEMENT])
         except DatabaseUnavailable as error:
             logger.warning("who was seen is written later: %s", error)
-            self._seen = {**seen, **self._seen}
+            return
+        for user_id, minute in seen.items():
+            if self._seen[user_id] == minute:  # not seen again meanwhile
+                del self._seen[user_id]
 
     async def _write(self, minute: datetime, users: list[UUID]) -> None:
         async with self._database.write_transaction():

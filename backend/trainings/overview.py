@@ -1,6 +1,6 @@
 """The trainings of one user at a glance, in a number of queries that does not grow with them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from uuid import UUID
 
 import msgspec
@@ -8,7 +8,7 @@ from piccolo.custom_types import Combinable
 from piccolo.querystring import QueryString
 
 from backend.db.tables import Participant, Training, User
-from backend.metrics.series import Point, SeriesKind, main_key, means
+from backend.metrics.series import Point, main_means
 from backend.security.authentication import Caller
 from backend.trainings.presentation import progress_jsons
 from backend.trainings.schemas import MainMetric, Overview, TrainingOverview
@@ -51,17 +51,16 @@ async def overview_of(caller: Caller, *, limit: int) -> Overview:
         for id, shown in progress.items()
     }
     names = await _usernames({user for users in missing.values() for user in users[:MAX_NAMES]})
-    tests = await means(progress, caller, SeriesKind.TEST, rounds=METRIC_ROUNDS)
-    updates = await means(progress, caller, SeriesKind.UPDATE, rounds=METRIC_ROUNDS)
+    metrics = await main_means(
+        {id: shown.metric_names for id, shown in progress.items()}, caller, rounds=METRIC_ROUNDS
+    )
     return Overview(
         total=total,
         trainings=[
             TrainingOverview(
                 **msgspec.structs.asdict(shown),
                 role="actor" if shown.actor == caller.id else "participant",
-                main_metric=_main_metric(
-                    shown.metric_names, tests.get(id, {}), updates.get(id, {})
-                ),
+                main_metric=_main_metric(metrics.get(id)),
                 missing=[names[user] for user in missing[id][:MAX_NAMES]],
                 missing_count=len(missing[id]),
             )
@@ -77,13 +76,11 @@ def _missing(standing: Standing, actor: UUID, caller: Caller) -> list[UUID]:
     return [user for user in standing.missing if user == caller.id]
 
 
-def _main_metric(
-    names: Sequence[str], tests: Mapping[str, list[Point]], updates: Mapping[str, list[Point]]
-) -> MainMetric | None:
-    key = main_key(names, tests.keys() | updates.keys())
-    if key is None:
+def _main_metric(found: tuple[str, list[Point]] | None) -> MainMetric | None:
+    if found is None:
         return None
-    return MainMetric(key=key, points=tests.get(key) or updates[key])
+    key, points = found
+    return MainMetric(key=key, points=points)
 
 
 async def _usernames(users: Collection[UUID]) -> dict[UUID, str]:

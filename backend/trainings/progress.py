@@ -1,6 +1,7 @@
 """How a training stands: its participants, its rounds."""
 
 from collections import defaultdict
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -9,12 +10,13 @@ from piccolo.query.functions.aggregate import Count
 from backend.db.tables import LocalModel, Participant, Round, Training
 from backend.notifications.delivery import unreachable
 from backend.rounds.records import cohort_of
+from backend.security.presence import Presence
 from backend.trainings.schemas import ParticipantJson, RoundJson, RoundUpdateJson
 from backend.trainings.standing import Standing, current_rounds, standings
 from compute.contract import RoundFigures
 
 
-async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
+async def board(training: Training, only: UUID | None, presence: Presence) -> list[ParticipantJson]:
     """Participants in order of registration, or one of them."""
     query = Participant.select(
         Participant.user,
@@ -40,10 +42,17 @@ async def board(training: Training, only: UUID | None) -> list[ParticipantJson]:
             delivered=row["user"] in standing.delivered,
             delivered_at=standing.delivered.get(row["user"]),
             unreachable=unreached.get(row["user"]),
-            last_seen_at=row["last_seen_at"],
+            last_seen_at=_later(
+                presence.last_seen(row["user"], row["last_seen_at"]),
+                standing.delivered.get(row["user"]),
+            ),
         )
         for row in rows
     ]
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(filter(None, (one, other)), default=None)
 
 
 async def course(training: Training, only: UUID | None, *, since: int) -> list[RoundJson]:

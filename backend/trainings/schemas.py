@@ -131,7 +131,8 @@ class ParticipantJson(msgspec.Struct, kw_only=True):
         unreachable: Their webhook does not take what it is sent; null while it does, and for who
             has none.
         delivered_at: When that was accepted; null: not yet.
-        last_seen_at: Last request with their credentials, to the minute.
+        last_seen_at: Last request with their credentials, to the minute; or, if that is later, when
+            they delivered.
     """
 
     id: UUID

@@ -25,6 +25,7 @@ from backend.models.schemas import AnyModelJson
 from backend.rounds.coordinator import Coordinator
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
+from backend.security.presence import Presence
 from backend.trainings.options import parse_options
 from backend.trainings.overview import is_party, overview_of
 from backend.trainings.presentation import progress_jsons, training_jsons
@@ -46,9 +47,12 @@ FORBIDDEN = "You do not have permission to perform this action."
 class TrainingService:
     """Sets trainings up, shows them, and passes what changes their course to the coordinator."""
 
-    def __init__(self, *, database: Database, coordinator: Coordinator, base_url: str) -> None:
+    def __init__(
+        self, *, database: Database, coordinator: Coordinator, presence: Presence, base_url: str
+    ) -> None:
         self._database = database
         self._coordinator = coordinator
+        self._presence = presence
         self._base_url = base_url
 
     async def create(self, order: CreateTraining, caller: Caller) -> UUID:
@@ -145,7 +149,8 @@ class TrainingService:
         Raises `NotFound` or `NotAllowed`.
         """
         training = await _find(given_id, caller, Relation.ACTOR | Relation.PARTICIPANT)
-        return await board(training, None if training.actor == caller.id else caller.id)
+        only = None if training.actor == caller.id else caller.id
+        return await board(training, only, self._presence)
 
     async def rounds(self, given_id: str, caller: Caller, *, since: int) -> list[RoundJson]:
         """Every round so far from `since` on; figures of updates are the actor's to see.

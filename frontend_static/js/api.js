@@ -6,7 +6,7 @@
  */
 
 /** What the server refused, or that it could not be reached (`status` 0). */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, detail, fields = {}) {
     super(detail);
     this.name = "ApiError";
@@ -61,7 +61,7 @@ export const del = (path, json, options) => call("DELETE", path, { json, ...opti
  *   signal: of an AbortController; as: "json" (default) or "response";
  *   answers: statuses that are no success, and whose body is the answer all the same.
  */
-export async function call(
+async function call(
   method,
   path,
   { query, json, form, signal, as = "json", answers = [] } = {},

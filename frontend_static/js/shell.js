@@ -169,11 +169,12 @@ async function leave() {
   }
 }
 
+/** Of the pages that were visited: promises of their sheets. */
 const stylesheets = new Map();
 
-/** Resolves when the page's stylesheet is applied, so that it is never seen without. */
+/** Resolves when the page's stylesheet is there, so that it is never seen without; to its sheet. */
 function stylesheet(name) {
-  if (name === null) return Promise.resolve();
+  if (name === null) return Promise.resolve(null);
   if (!stylesheets.has(name)) {
     const link = document.createElement("link");
     link.rel = "stylesheet";
@@ -181,7 +182,7 @@ function stylesheet(name) {
     stylesheets.set(
       name,
       new Promise((resolve, reject) => {
-        link.addEventListener("load", resolve);
+        link.addEventListener("load", () => resolve(link.sheet));
         link.addEventListener("error", () => {
           stylesheets.delete(name);
           reject(new Error("A part of this page could not be loaded."));
@@ -191,6 +192,15 @@ function stylesheet(name) {
     document.head.append(link);
   }
   return stylesheets.get(name);
+}
+
+let inForce = null;
+
+/** Pages use the same words for different things: only the sheet of the one that is shown counts. */
+function dress(sheet) {
+  if (inForce !== null) inForce.disabled = true;
+  if (sheet !== null) sheet.disabled = false;
+  inForce = sheet;
 }
 
 let anythingShown = false;
@@ -208,7 +218,11 @@ function PageHost({ bare = false }) {
     let current = true;
     setFailure(null);
     Promise.all([page.load(), stylesheet(page.css)]).then(
-      ([module]) => current && setLoaded({ page, View: module.default }),
+      ([module, sheet]) => {
+        if (!current) return;
+        dress(sheet);
+        setLoaded({ page, View: module.default });
+      },
       () => current && setFailure("This page could not be loaded. Check that the server runs."),
     );
     return () => {

@@ -18,7 +18,7 @@ export function nextTheme() {
   setTheme(ORDER[(ORDER.indexOf(theme.value) + 1) % ORDER.length]);
 }
 
-export function setTheme(name) {
+function setTheme(name) {
   theme.value = name;
   if (name === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from compute.blobs import BlobStore
 from compute.contract import Predict, Rejected, RejectionReason, ReturnFormat, UncertaintyMethod
 from compute.predictor import Predictor
 from tests.compute.models import Greedy, stored
-from tests.model_files import pickled, tiny, torchscript
+from tests.model_files import drifted, pickled, tiny, torchscript
 
 # Imported for its effect before any other import from torchvision.
 from compute.torchvision_guard import torchvision as _torchvision  # noqa: F401 isort:skip
@@ -26,6 +27,10 @@ from torchvision.transforms import v2 as transforms
 NUMBERS = msgspec.Raw(b"[[1, 2, 3], [0.5, -1, 0]]")
 NOT_A_TENSOR = r"could not be casted .* and no preprecessing is defined\."
 STILL_NOT_A_TENSOR = r"is still not a PyTorch tensor after preprecessing\."
+
+TO_TWO_BY_TWO = transforms.Compose(
+    [transforms.ToImage(), transforms.ToDtype(torch.float32, scale=True), transforms.Resize(2)]
+)
 
 
 class Echo(nn.Module):
@@ -246,16 +251,66 @@ def test_numbers_go_through_preprocessing(
 def test_an_image_goes_through_transforms_as_an_image(
     predictor: Predictor, store: BlobStore
 ) -> None:
-    pipeline = transforms.Compose(
-        [transforms.ToImage(), transforms.ToDtype(torch.float32, scale=True), transforms.Resize(2)]
-    )
     given = given_to_the_model(
         predictor,
         store,
         content=png("RGB", (8, 8)),
-        preprocessing_key=stored(store, pickled(pipeline)).digest,
+        preprocessing_key=stored(store, pickled(TO_TWO_BY_TWO)).digest,
     )
     assert given.shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        ([None, 3, 2, 2], (1, 3, 2, 2)),
+        ([None, 3, None, None], (1, 3, 2, 2)),
+        ([None, None, None, None], (1, 3, 2, 2)),
+        ([None, 2, 2], (3, 2, 2)),
+        ([None, None, None], (3, 2, 2)),
+        (None, (3, 2, 2)),
+    ],
+)
+def test_a_preprocessed_image_is_given_the_free_batch_dimension_that_it_lacks(
+    predictor: Predictor,
+    store: BlobStore,
+    expected: list[int | None] | None,
+    given: tuple[int, ...],
+) -> None:
+    became = given_to_the_model(
+        predictor,
+        store,
+        content=png("RGB", (8, 8)),
+        preprocessing_key=stored(store, pickled(TO_TWO_BY_TWO)).digest,
+        input_shape=expected,
+    )
+    assert became.shape == given
+
+
+@pytest.mark.parametrize(
+    "expected", [[1, 3, 2, 2], [None, 1, 2, 2], [None, None, 3, 2, 2], [None], []]
+)
+def test_a_preprocessed_image_that_lacks_something_else_is_rejected(
+    predictor: Predictor, store: BlobStore, tiny_key: str, expected: list[int | None]
+) -> None:
+    order = Predict(
+        model_keys=[tiny_key],
+        content=png("RGB", (8, 8)),
+        preprocessing_key=stored(store, pickled(TO_TWO_BY_TWO)).digest,
+        input_shape=expected,
+    )
+    with pytest.raises(Rejected, match=r"Input shape does not match model input shape\."):
+        predictor.predict(order)
+
+
+def test_an_image_without_preprocessing_is_no_batch(
+    predictor: Predictor, store: BlobStore, tiny_key: str
+) -> None:
+    order = Predict(
+        model_keys=[tiny_key], content=png("RGB", (8, 8)), input_shape=[None, 3, None, None]
+    )
+    with pytest.raises(Rejected, match=r"Input shape does not match model input shape\."):
+        predictor.predict(order)
 
 
 @pytest.mark.parametrize("content", [png(), b"garbage"], ids=["image", "garbage"])
@@ -335,3 +390,57 @@ def test_a_program_exported_in_training_mode_is_rejected(
     key = stored(store, exported(tiny().train(), tmp_path / "model.pt2")).digest
     with pytest.raises(Rejected, match=r"call \.eval\(\) before"):
         predictor.predict(Predict(model_keys=[key], values=NUMBERS))
+
+
+@pytest.mark.parametrize("alone", [safetensors.torch.save, pickled], ids=["safetensors", "pickle"])
+@pytest.mark.parametrize("form", ["pickled", "torchscript", "exported"])
+def test_tensors_alone_predict_in_the_module_of_the_structure(
+    predictor: Predictor, store: BlobStore, tmp_path: Path, form: str, alone: Callable[..., bytes]
+) -> None:
+    forms = {
+        "pickled": pickled,
+        "torchscript": torchscript,
+        "exported": lambda model: exported(model, tmp_path / "model.pt2"),
+    }
+    update = drifted(tiny(), seed=1).eval()
+    whole = stored(store, forms[form](update)).digest
+    tensors = stored(store, alone(update.state_dict())).digest
+    structure = stored(store, forms[form](tiny().eval())).digest
+    order = Predict(model_keys=[tensors], values=NUMBERS, structure_key=structure, softmax=True)
+
+    expected = predictor.predict(msgspec.structs.replace(order, model_keys=[whole]))
+
+    assert predictor.predict(order) == expected
+    # What a structure is used for does not change it.
+    assert predictor.predict(
+        msgspec.structs.replace(order, model_keys=[structure])
+    ) == predictor.predict(Predict(model_keys=[structure], values=NUMBERS, softmax=True))
+
+
+def test_the_same_tensors_predict_in_each_structure_of_their_own(
+    predictor: Predictor, store: BlobStore
+) -> None:
+    tensors = stored(store, pickled(nn.Sequential(nn.Linear(3, 2)).state_dict())).digest
+    structures = [nn.Sequential(nn.Linear(3, 2)), nn.Sequential(nn.Linear(3, 2), nn.Softmin(1))]
+    orders = [
+        Predict(
+            model_keys=[tensors],
+            values=NUMBERS,
+            structure_key=stored(store, pickled(structure)).digest,
+        )
+        for structure in structures
+    ]
+
+    together = predictor.predict_all(orders)
+
+    assert together == [predictor.predict(order) for order in orders]
+    assert together[0] != together[1]
+
+
+def test_tensors_that_do_not_fit_the_structure_are_rejected(
+    predictor: Predictor, store: BlobStore, tiny_key: str
+) -> None:
+    tensors = stored(store, safetensors.torch.save(nn.Linear(3, 2).state_dict())).digest
+    with pytest.raises(Rejected, match="Missing key") as caught:
+        predictor.predict(Predict(model_keys=[tensors], values=NUMBERS, structure_key=tiny_key))
+    assert caught.value.reason is RejectionReason.INCOMPATIBLE

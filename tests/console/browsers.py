@@ -131,14 +131,16 @@ class Browsing:
         by: Person | None = None,
         size: tuple[int, int] = DESKTOP,
         theme: str = "light",
+        touch: bool = False,
     ) -> Page:
         """A page at `path` (what stands after `#`), of somebody who has just signed in, or nobody.
 
         Args:
             by: Signed in by a request of the browser's context; `sign_in` uses the form instead.
             theme: The system's: "light" or "dark".
+            touch: A device with a touch screen and without a mouse.
         """
-        page = self.blank(by=by, size=size, theme=theme)
+        page = self.blank(by=by, size=size, theme=theme, touch=touch)
         page.goto(f"/#{path}")
         return page
 
@@ -148,11 +150,14 @@ class Browsing:
         by: Person | None = None,
         size: tuple[int, int] = DESKTOP,
         theme: str = "light",
+        touch: bool = False,
     ) -> Page:
         """A page that is watched, and has been nowhere yet."""
         context = self._browser.new_context(
             base_url=self._server.url,
             viewport={"width": size[0], "height": size[1]},
+            has_touch=touch,
+            is_mobile=touch,
             color_scheme="dark" if theme == "dark" else "light",
             reduced_motion="reduce",
             locale="en-GB",

@@ -482,3 +482,48 @@ def test_what_the_server_refuses_as_a_whole_is_said_at_the_end(
 
     expect(page.get_by_role("alert")).to_contain_text(f"Model {model_id} not found")
     look(page)
+
+
+# Of everything that is seen in the page's middle, with what comes before and after it.
+_LOOKS = """() => [...document.querySelectorAll("#main, #main *")].filter(
+  (one) => one.checkVisibility(),
+).flatMap((one) =>
+  [null, "::before", "::after"].map((part) => {
+    const style = getComputedStyle(one, part);
+    return [
+      `${one.tagName}.${one.className}${part ?? ""}`,
+      Object.fromEntries([...style].map((name) => [name, style[name]])),
+    ];
+  }),
+)"""
+
+
+def test_pages_that_were_visited_before_do_not_change_how_a_page_looks(
+    browse: Browsing, world: World
+) -> None:
+    def looks(page: Page) -> list[tuple[str, dict[str, str]]]:
+        at_step(page, "Model")
+        expect(page.get_by_role("status", name="Loading")).to_have_count(0)
+        # Whatever is focused or hovered is not what is compared.
+        page.evaluate("document.activeElement.blur()")
+        page.mouse.move(0, 0)
+        return [(name, styles) for name, styles in page.evaluate(_LOOKS)]
+
+    fresh = looks(browse("/trainings/new", by=world.newcomer))
+    page = browse("/", by=world.newcomer)
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+    expect(page.locator("#main .steps")).to_be_visible()
+    for link, title in (("Models", "Models"), ("Try it", "Try it"), ("People", "People")):
+        page.get_by_role("navigation").get_by_role("link", name=link, exact=True).click()
+        expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+    page.evaluate("location.hash = '#/trainings/new'")
+
+    then = looks(page)
+    assert [name for name, _ in then] == [name for name, _ in fresh]
+    changed = [
+        (name, one, styles[one], before[one])
+        for (name, styles), (_, before) in zip(then, fresh, strict=True)
+        for one in styles
+        if styles[one] != before[one]
+    ]
+    assert changed == []

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from backend.audit.events import AuditKind
+from backend.rounds.state import quorum_of
 from tests.console.browsers import Browsing
 from tests.console.looking import look
 from tests.console.trainings import Training
@@ -254,6 +256,26 @@ def test_superuser_reads_the_log_of_others(browse: Browsing, world: World) -> No
     look(page)
 
 
+def test_superuser_with_a_part_is_asked_for_all_trainings_once(
+    browse: Browsing, world: World
+) -> None:
+    training = world.new_training(
+        actor=world.superuser,
+        model=world.new_model("Watched", owner=world.superuser),
+        participants=world.participants[:2],
+    )
+    page = browse.blank(by=world.superuser)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.partition("/api/")[2]))
+    page.goto(f"/#/trainings/{training.id}")
+    for missing, member in zip((2, 1), training.members, strict=True):
+        expect(now(page)).to_contain_text(f"Waiting for updates from {missing} of 2 participants")
+        training.deliver(member)
+    expect(now(page)).to_contain_text("Waiting for test results")
+    assert asked.count(f"trainings/{training.id}/") > 2
+    assert asked.count("users/trainings/") == 1
+
+
 def test_stranger_and_wrong_address_get_an_explanation(browse: Browsing, world: World) -> None:
     page = browse(f"/trainings/{world.finished.id}", by=world.newcomer)
     browse.watch(page).expect(r"^403 GET .*/trainings/")
@@ -367,6 +389,46 @@ def test_metrics_are_exported_as_csv_and_as_a_picture(
     width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
     assert width > 600
     assert height > 300
+
+
+def test_a_hundred_charts_are_one_picture(browse: Browsing, world: World, tmp_path: Path) -> None:
+    training = world.new_training(participants=world.participants[:1], started=False)
+    names = [f"metric {k:03}" for k in range(100)]
+    reported = world.participants[0].client.post(
+        f"/api/models/{training.model_id}/metrics/",
+        json={"metric_names": names, "metric_values": [k + 0.5 for k in range(100)]},
+    )
+    assert reported.status_code == 201, reported.text
+    page = shown(browse, training, world.actor)
+    page.get_by_role("button", name="Show all 100 metrics").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG").click()
+    download.value.save_as(tmp_path / "charts.png")
+    with Image.open(tmp_path / "charts.png") as picture:
+        # Five columns of twenty, each with ink in its last chart.
+        tall, grey = picture.height / 20, picture.convert("L")
+        wide = picture.width / 5
+        for column in range(5):
+            cell = grey.crop(
+                (*map(int, (column * wide, 19 * tall)), *map(int, ((column + 1) * wide, 20 * tall)))
+            )
+            low, high = cell.getextrema()
+            assert high - low > 100
+        assert picture.width * picture.height <= 2**26
+
+
+def test_a_quorum_is_rounded_as_the_server_rounds_it(browse: Browsing) -> None:
+    page = browse("/sign-in")
+    fractions = [0.07, 0.3, 1 / 3, 0.5, 0.5000000001, 0.5000000000001, 2 / 3, 0.999, 1e-7, 1.5e-9]
+    asked = [(share, all) for share in (*fractions, 1, 3, 250) for all in (0, 1, 2, 7, 100, 5000)]
+    found = page.evaluate(
+        """async (asked) => {
+          const { shareOf } = await import("/static/js/shares.js");
+          return asked.map(([share, all]) => shareOf(share, all));
+        }""",
+        asked,
+    )
+    assert found == [quorum_of(share, all) for share, all in asked]
 
 
 def test_many_participants_are_a_band_to_choose_from(browse: Browsing, world: World) -> None:

@@ -19,10 +19,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import FilePayload, Locator, Page, Request, expect
+from playwright.sync_api import FilePayload, JSHandle, Locator, Page, Request, expect
 from torch import nn
 
-from tests.console.browsers import Browsing
+from tests.console.browsers import PHONE, Browsing
 from tests.console.looking import look
 from tests.console.trainings import digits, digits_model
 from tests.console.world import World
@@ -355,6 +355,13 @@ def test_a_model_with_preprocessing_is_sent_the_image_itself_and_a_noisy_copy(
     expect(page.get_by_text("Sample 1 of")).to_have_count(0)
 
 
+def test_a_preprocessed_image_needs_no_batch_dimension(browse: Browsing, world: World) -> None:
+    picture = png(np.random.default_rng(2).integers(0, 256, (56, 56), dtype=np.uint8))
+    page = browse(f"/try?model={world.images}", by=world.actor)
+    page.get_by_label("Drop an image here").set_input_files(picture)
+    expect(ask(page).locator(".reading .headline").first).to_have_text(re.compile(r"^Class \d$"))
+
+
 def test_a_dropped_file_that_is_no_image_is_refused_where_it_was_dropped(
     browse: Browsing, shelf: Shelf
 ) -> None:
@@ -366,6 +373,154 @@ def test_a_dropped_file_that_is_no_image_is_refused_where_it_was_dropped(
         "PNG, JPEG, WebP, BMP or GIF. “broken.png” is damaged: it cannot be read as an image."
     )
     look(page)
+
+
+# Files as a browser hands them over: from another window by a drag, or from the clipboard.
+_FILES = """(files) => {
+  const transfer = new DataTransfer();
+  for (const { name, mimeType, content } of files) {
+    const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type: mimeType }));
+  }
+  return transfer;
+}"""
+
+
+def carried(page: Page, *files: FilePayload) -> JSHandle:
+    return page.evaluate_handle(
+        _FILES,
+        [
+            {**file, "buffer": None, "content": base64.b64encode(file["buffer"]).decode()}
+            for file in files
+        ],
+    )
+
+
+def drop(page: Page, target: Locator, *files: FilePayload) -> None:
+    """Drag files over a place and let go of them there, as a person does with the mouse."""
+    transfer = carried(page, *files)
+    for event in ("dragenter", "dragover"):
+        target.dispatch_event(event, {"dataTransfer": transfer})
+    refused = target.evaluate(
+        "(place, dataTransfer) => place.dispatchEvent("
+        "new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }))",
+        transfer,
+    )
+    assert not refused, "the browser would leave the page and open the file instead"
+
+
+def test_an_image_is_dropped_anywhere_on_the_page(browse: Browsing, shelf: Shelf) -> None:
+    first, second = (
+        png(np.random.default_rng(seed).integers(0, 256, (40, 40), dtype=np.uint8))
+        for seed in (1, 2)
+    )
+    page = browse(f"/try?model={shelf.scans}", by=shelf.owner)
+    place = page.locator(".drop")
+    place.dispatch_event("dragover", {"dataTransfer": carried(page, first)})
+    expect(place).to_have_class("drop is-over")
+    drop(page, place, FilePayload(**{**first, "name": "on-it.png"}))
+    expect(place).to_have_class("drop")
+    expect(page.get_by_text("on-it.png, 40 × 40 pixels")).to_be_visible()
+    ask(page)
+
+    with asked_again(page):
+        drop(page, page.get_by_role("heading", level=1), FilePayload(**{**second, "name": "b.png"}))
+    expect(page.get_by_text("b.png, 40 × 40 pixels")).to_be_visible()
+
+    text = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"1 2 3")
+    drop(page, place, text)
+    expect(page.get_by_text("“notes.txt” is no PNG, JPEG, WebP, BMP or GIF image.")).to_be_visible()
+    expect(page.get_by_text("b.png, 40 × 40 pixels")).to_be_visible()
+
+
+def test_an_image_that_is_dropped_while_drawing_is_taken_as_the_input(
+    browse: Browsing, world: World
+) -> None:
+    page = browse(f"/try?model={world.finished.model_id}", by=world.actor)
+    picture = png(np.full((32, 32), 255, dtype=np.uint8))
+    drop(page, page.get_by_role("img", name="Drawing surface"), picture)
+    expect(page.get_by_role("tab", name="Image")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_text("picture.png, 32 × 32 pixels")).to_be_visible()
+    expect(page.get_by_label("Invert: dark ink becomes light")).to_be_checked()
+
+
+def test_an_image_is_pasted(browse: Browsing, shelf: Shelf) -> None:
+    page = browse(f"/try?model={shelf.scans}", by=shelf.owner)
+    expect(page.get_by_label("Drop an image here")).to_be_visible()
+    pasted = carried(page, png(np.zeros((20, 24), dtype=np.uint8)))
+    page.evaluate(
+        "(clipboardData) => document.body.dispatchEvent("
+        "new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }))",
+        pasted,
+    )
+    expect(page.get_by_text("picture.png, 24 × 20 pixels")).to_be_visible()
+    expect(ask(page).locator(".reading")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\t".join(["0.5"] * 30),
+        "\r\n".join(["0.5"] * 30),
+        ";".join(["0.5"] * 30),
+        json.dumps([[0.5] * 30]),
+        "\ufeff" + ",".join(["0.5"] * 30) + "\n",
+    ],
+    ids=["a row of a sheet", "a column of a sheet", "semicolons", "JSON", "a CSV file"],
+)
+def test_numbers_are_pasted_as_other_programs_copy_them(
+    browse: Browsing, shelf: Shelf, asked: Asked, text: str
+) -> None:
+    page = browse(f"/try?model={shelf.table}", by=shelf.owner)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    asked.by(page)
+    page.get_by_label("Compare with a noisy copy").uncheck()
+    page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
+    numbers(page).focus()
+    page.keyboard.press("Control+V")
+    expect(page.get_by_text("30 numbers: one sample.")).to_be_visible()
+    ask(page)
+    assert asked.last["model_input"] == [[0.5] * 30]
+
+
+def test_everything_is_done_by_touch(browse: Browsing, world: World, asked: Asked) -> None:
+    page = browse(f"/try?model={world.finished.model_id}", by=world.actor, size=PHONE, touch=True)
+    asked.by(page)
+    surface = page.get_by_role("img", name="Drawing surface")
+    surface.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    box = surface.bounding_box()
+    assert box is not None
+    finger = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *fingers: tuple[int, float, float]) -> None:
+        points = [
+            {"id": id, "x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+            for id, x, y in fingers
+        ]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (1, *STROKE[0]))
+    for place in STROKE[1:3]:
+        touch("touchMove", (1, *place))
+    # A hand that rests on the screen draws nothing.
+    touch("touchStart", (1, *STROKE[2]), (2, 0.9, 0.9))
+    touch("touchMove", (1, *STROKE[3]), (2, 0.95, 0.95))
+    touch("touchMove", (1, *STROKE[4]))
+    touch("touchEnd")
+    expect(page.get_by_role("img", name="Drawing surface with your drawing")).to_be_visible()
+    assert page.evaluate("scrollY") == before, "the page is not scrolled instead"
+    page.get_by_role("button", name="Undo").tap()
+    expect(page.get_by_role("img", name="Drawing surface, empty")).to_be_visible()
+
+    page.get_by_role("gridcell", name="Row 2, column 3: 0 %").tap()
+    expect(page.get_by_role("gridcell", name="Row 2, column 3: 100 %")).to_be_visible()
+    page.get_by_role("region", name="Input").get_by_role("button", name="Ask the model").tap()
+    expect(answer(page)).to_have_attribute("data-state", "fresh")
+    assert asked.last["model_input"][0][0][1][2] == 1
+    page.get_by_role("button", name="Open menu").tap()
+    page.get_by_role("link", name="Overview").tap()
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
 
 
 def test_numbers_are_counted_as_they_come(browse: Browsing, world: World) -> None:

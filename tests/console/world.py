@@ -131,7 +131,16 @@ class World:
             torchscript(network),
             description="Reads any image; it is made grey and scaled to 28 × 28 first.",
             input_shape=("None", "1", "28", "28"),
-            preprocessing=pickled(v2.Compose([v2.Resize((28, 28)), v2.Grayscale()])),
+            preprocessing=pickled(
+                v2.Compose(
+                    [
+                        v2.ToImage(),
+                        v2.ToDtype(torch.float32, scale=True),
+                        v2.Resize((28, 28)),
+                        v2.Grayscale(),
+                    ]
+                )
+            ),
         )
 
     def new_person(

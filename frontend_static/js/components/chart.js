@@ -163,28 +163,39 @@ export function Swatch({ colour, width = 1.5, dash = null }) {
 
 const PICTURE_WIDTH = 960;
 const PICTURE_HEIGHT = 320;
+const PICTURE_MARGIN = 24;
+const PICTURE_ROW = 22;
+const PICTURE_CELL = PICTURE_HEIGHT + 1.6 * PICTURE_ROW;
 // Sharp on paper and on dense screens, whatever the screen it is made on.
 const PICTURE_RATIO = 2;
+const CHARTS_IN_COLUMN = 20;
+// Browsers make no picture at all beyond 16,384 to 65,535 pixels a side, nor beyond some area.
+const MOST_PICTURE_PIXELS = 2 ** 26;
 
 /**
- * A picture of charts below each other, with a title and their legend: a PNG, as a Blob.
+ * A picture of charts below each other, many of them in columns, with a title and their legend: a
+ * PNG, as a Blob.
  *
+ * @throws {Error} a sentence: the browser makes no picture of this size
  * @param {{title: string, legend: object[], charts: object[]}} picture
  *   legend: lines as charts have them; charts: `{name, xLabel, xs, lines, band, log}`
  */
 export async function toPng({ title, legend, charts }) {
-  const plots = await Promise.all(charts.map(drawn));
-  const [margin, row] = [24, 22];
+  const [margin, row] = [PICTURE_MARGIN, PICTURE_ROW];
   const canvas = document.createElement("canvas");
   const pen = canvas.getContext("2d");
-  const width = PICTURE_WIDTH + 2 * margin;
+  const columns = Math.max(1, Math.ceil(charts.length / CHARTS_IN_COLUMN));
+  const inColumn = Math.ceil(charts.length / columns);
+  const width = columns * (PICTURE_WIDTH + margin) + margin;
   pen.font = `13px ${bodyFont()}`;
-  const places = legendPlaces(pen, legend, PICTURE_WIDTH);
+  const places = legendPlaces(pen, legend, width - 2 * margin);
   const legendHeight = legend.length === 0 ? 0 : (places.at(-1).line + 1) * row;
-  const height = 2 * margin + 1.6 * row + legendHeight + charts.length * (PICTURE_HEIGHT + 1.6 * row);
-  canvas.width = width * PICTURE_RATIO;
-  canvas.height = height * PICTURE_RATIO;
-  pen.scale(PICTURE_RATIO, PICTURE_RATIO);
+  const head = margin + 1.6 * row + legendHeight;
+  const height = head + inColumn * PICTURE_CELL + margin;
+  const ratio = Math.min(PICTURE_RATIO, Math.sqrt(MOST_PICTURE_PIXELS / (width * height)));
+  canvas.width = width * ratio;
+  canvas.height = height * ratio;
+  pen.scale(ratio, ratio);
 
   pen.fillStyle = token("--surface");
   pen.fillRect(0, 0, width, height);
@@ -192,11 +203,10 @@ export async function toPng({ title, legend, charts }) {
   pen.fillStyle = token("--text");
   pen.font = `600 16px ${bodyFont()}`;
   pen.fillText(title, margin, margin, PICTURE_WIDTH);
-  let top = margin + 1.6 * row;
   pen.font = `13px ${bodyFont()}`;
   for (const [index, { colour, label, width: thick, dash }] of legend.entries()) {
     const left = margin + places[index].left;
-    const y = top + places[index].line * row;
+    const y = margin + 1.6 * row + places[index].line * row;
     pen.strokeStyle = token(colour);
     pen.lineWidth = thick;
     pen.setLineDash(dash ?? []);
@@ -206,22 +216,25 @@ export async function toPng({ title, legend, charts }) {
     pen.stroke();
     pen.fillText(label, left + 26, y);
   }
-  top += legendHeight;
-  for (const [index, { name }] of charts.entries()) {
-    pen.font = `600 13px ${bodyFont()}`;
-    pen.fillText(name, margin, top + 0.4 * row);
-    top += 1.6 * row;
-    pen.drawImage(plots[index].ctx.canvas, margin, top, PICTURE_WIDTH, PICTURE_HEIGHT);
-    plots[index].destroy();
-    top += PICTURE_HEIGHT;
+  pen.font = `600 13px ${bodyFont()}`;
+  for (const [index, chart] of charts.entries()) {
+    const left = margin + Math.floor(index / inColumn) * (PICTURE_WIDTH + margin);
+    const top = head + (index % inColumn) * PICTURE_CELL;
+    pen.fillText(chart.name, left, top + 0.4 * row, PICTURE_WIDTH);
+    // One after the other: each takes megabytes while it is there.
+    const plot = await drawn(chart, ratio);
+    pen.drawImage(plot.ctx.canvas, left, top + 1.6 * row, PICTURE_WIDTH, PICTURE_HEIGHT);
+    plot.destroy();
   }
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  if (blob === null) throw new Error("The browser makes no picture of so many charts. Choose one metric.");
+  return blob;
 }
 
 /** A plot that is on no page, once it is drawn. */
-function drawn({ xLabel, xs, lines, band, log }) {
+function drawn({ xLabel, xs, lines, band, log }, ratio) {
   return new Promise((resolve) => {
-    const scale = PICTURE_RATIO / devicePixelRatio;
+    const scale = ratio / devicePixelRatio;
     const size = { width: PICTURE_WIDTH * scale, height: PICTURE_HEIGHT * scale };
     const made = options({ xLabel, lines, band, log, scale, ...size, onCursor: () => {} });
     made.hooks.draw = [resolve];

@@ -1,6 +1,7 @@
 /** Several of many by typing: what was found in a list, what was chosen as chips. */
 import { count, number } from "../format.js";
 import { html, useId, useMemo, useRef, useState } from "../html.js";
+import { hasWords } from "../search.js";
 import { Button } from "./button.js";
 import { Field } from "./field.js";
 import { Icon } from "./icon.js";
@@ -154,10 +155,8 @@ export function Picker({ label, hint, fault, items, chosen, onChange, noun, plac
 
 /** Items with every word of `text` in what they are found by, without those in `taken`. */
 function matching(items, text, taken) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return items.filter((item) => {
-    if (taken.has(item.key)) return false;
-    const searched = (item.words ?? `${item.label} ${item.detail ?? ""}`).toLowerCase();
-    return words.every((word) => searched.includes(word));
-  });
+  return items.filter(
+    ({ key, label, detail, words }) =>
+      !taken.has(key) && hasWords(words ?? `${label} ${detail ?? ""}`, text),
+  );
 }

@@ -3,7 +3,7 @@ import { html, useId, useRef } from "../html.js";
 import { Button } from "./button.js";
 import { Icon } from "./icon.js";
 
-export const MAX_DIMENSIONS = 16;
+const MAX_DIMENSIONS = 16;
 const LARGEST = 2 ** 31 - 1;
 
 /** Shape of the texts in the fields, or `{fault}`; no field at all is no shape. */

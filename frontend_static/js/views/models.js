@@ -12,6 +12,7 @@ import { html, useMemo, useState } from "../html.js";
 import { isLocal, KIND, trainingOf } from "../model_words.js";
 import { useResource } from "../resource.js";
 import { Link, setQuery } from "../router.js";
+import { hasWords } from "../search.js";
 import { MoreRows } from "./models/more_rows.js";
 import { loadPeople, nameOf } from "./models/people.js";
 
@@ -253,13 +254,11 @@ function MyUpdates({ models, updates }) {
 }
 
 function filtered(models, text, kind, people) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return models.filter((model) => {
-    if (kind && model.kind !== kind) return false;
-    const searched =
-      `${model.name} ${model.description} ${model.id} ${nameOf(model.owner, people)}`.toLowerCase();
-    return words.every((word) => searched.includes(word));
-  });
+  return models.filter(
+    (model) =>
+      (!kind || model.kind === kind) &&
+      hasWords(`${model.name} ${model.description} ${model.id} ${nameOf(model.owner, people)}`, text),
+  );
 }
 
 function counted(updates) {

@@ -28,7 +28,8 @@ const NOBODY = [];
 
 export default function Training({ params, query }) {
   const { id } = params;
-  const training = useResource((signal) => load(id, signal), [id]);
+  const isIn = useRef(false);
+  const training = useResource((signal) => load(id, isIn, signal), [id]);
   const [deleted, setDeleted] = useState(null);
   const { data, error } = training;
 
@@ -52,11 +53,17 @@ export default function Training({ params, query }) {
 /** The contract answers 400 where an id names nothing. */
 const isMissing = (error) => error?.status === 400 || error?.status === 404;
 
-/** The training; for a superuser who has no part in it `{outside: true}`, for they may read its log. */
-async function load(id, signal) {
-  if (session.value.superuser) {
+/**
+ * The training; for a superuser who has no part in it `{outside: true}`, for they may read its log.
+ *
+ * @param {{current: boolean}} isIn whether it was seen that the caller has a part in it: all of a
+ *   superuser's trainings are asked for once, and not again whenever something happens in this one
+ */
+async function load(id, isIn, signal) {
+  if (session.value.superuser && !isIn.current) {
     const joined = await api.get("/api/users/trainings/", { signal });
     if (!joined.some((training) => training.id === id)) return { outside: true };
+    isIn.current = true;
   }
   return api.get(`/api/trainings/${encodeURIComponent(id)}/`, { signal });
 }

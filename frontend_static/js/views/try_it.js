@@ -8,7 +8,8 @@ import { useResource } from "../resource.js";
 import { Answer } from "./try_it/answer.js";
 import { requestsFor } from "./try_it/asking.js";
 import { CodePanel } from "./try_it/code_panel.js";
-import { ModelChoice, NoiseFields, Ways } from "./try_it/fields.js";
+import { imageEntered, ModelChoice, NoiseFields, Ways } from "./try_it/fields.js";
+import { useImages } from "./try_it/image_input.js";
 import { NO_EDITS } from "./try_it/pixels.js";
 import { loadSubjects } from "./try_it/subjects.js";
 import { useAsking } from "./try_it/use_asking.js";
@@ -72,6 +73,11 @@ function Question({ subject, subjects }) {
   const [seed, setSeed] = useState("");
   const [live, setLive] = useState(true);
   const enter = (more) => setEntered((was) => ({ ...was, ...more }));
+  const images = useImages(
+    ways.includes("image"),
+    () => enter({ way: "image" }),
+    (image) => enter(imageEntered(image, subject, given.side)),
+  );
 
   const seedFault = /^\d{0,15}$/.test(seed) ? null : "A whole number from 0, or nothing.";
   const { pixels, variants, waitsFor } = useVariants(subject, entered, noise);
@@ -87,7 +93,7 @@ function Question({ subject, subjects }) {
       <header><h2>Input</h2></header>
       <div class="panel-body stack">
         <${ModelChoice} subject=${subject} subjects=${subjects} />
-        <${Ways} ways=${ways} subject=${subject} entered=${entered} enter=${enter} pixels=${pixels} />
+        <${Ways} ...${{ ways, subject, entered, enter, pixels, images }} />
         <${NoiseFields}
           noise=${noise}
           onNoise=${setNoise}

@@ -1,12 +1,28 @@
 """Whose models may be asked; local models among them."""
 
 import pytest
+import safetensors.torch
 
-from tests.backend.inference.predictions import INPUT, arrays, ask, asked, refusal, tiny_outputs
-from tests.federations import MakeFederation, People, accepted_model
-from tests.model_files import drifted, tiny, torchscript
+from tests.backend.inference.predictions import (
+    INPUT,
+    arrays,
+    ask,
+    asked,
+    refusal,
+    tiny_dropout_outputs,
+    tiny_outputs,
+)
+from tests.federations import MakeFederation, People, Person, accepted_model
+from tests.model_files import drifted, pickled, tiny, torchscript
 
 OUTSIDER = "You are neither the owner of the model nor actor or participant of its training."
+
+
+def local_model_of(participant: Person) -> str:
+    """Id of the only update that the participant has there."""
+    models = participant.client.get("/api/models/").json()
+    (found,) = (one["id"] for one in models if "base_model" in one)
+    return str(found)
 
 
 def test_a_model_answers_its_owner_and_participants_and_nobody_else(
@@ -51,6 +67,38 @@ def test_a_local_model_answers_its_owner_and_the_actor(
         classes = tiny_outputs(arrays(update), INPUT).argmax(1)
         assert answers[0] == {"inference": classes.tolist(), "uncertainty": {}}
     assert refusal(asked(other, local_id), 403) == OUTSIDER
+
+
+@pytest.mark.parametrize("method", ["NONE", "MC_DROPOUT"])
+def test_an_update_of_tensors_alone_answers_in_its_global_models_module(
+    make_federation: MakeFederation, method: str
+) -> None:
+    federation = make_federation(rounds=2, uncertainty_method=method)
+    native, pickler = federation.participants
+    update = drifted(tiny(), seed=4).eval()
+    sent = native.client.put(
+        f"/api/models/{federation.model_id}/updates/0/",
+        params={"sample_size": "10"},
+        content=safetensors.torch.save(update.state_dict()),
+        headers={"Content-Type": "application/vnd.safetensors"},
+    )
+    assert sent.status_code == 201, sent.text
+    local_id = local_model_of(native)
+
+    answer = ask(native, local_id, seed=1)
+
+    assert ask(federation.actor, local_id, seed=1) == answer
+    assert isinstance(answer, dict)
+    if method == "MC_DROPOUT":
+        masked = tiny_dropout_outputs(arrays(update), INPUT)
+        assert (answer["inference"] >= masked.min(0)).all()
+        assert (answer["inference"] <= masked.max(0)).all()
+        assert set(answer["uncertainty"]) == {"variance", "std"}
+    else:
+        classes = tiny_outputs(arrays(update), INPUT).argmax(1)
+        assert answer == {"inference": classes.tolist(), "uncertainty": {}}
+    assert federation.upload(pickler, pickled(update.state_dict())).status_code == 201
+    assert ask(pickler, local_model_of(pickler), seed=1) == answer
 
 
 def test_an_unknown_model_is_not_found(make_user: People) -> None:

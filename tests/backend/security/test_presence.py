@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -50,3 +50,25 @@ async def test_a_mistake_does_not_end_the_writing(
         while not await User.exists().where(User.last_seen_at.is_not_null()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     running.cancel()
+
+
+async def test_who_was_seen_is_known_before_it_is_written_and_after(database: Database) -> None:
+    user, silent = uuid4(), uuid4()
+    async with database.write_transaction():
+        await User.insert(User(id=user, username="u", password_hash="", token_hash="h"))
+    presence = Presence(database)
+    assert presence.last_seen(user, None) is None
+
+    presence.seen(user)
+    at = presence.last_seen(user, None)
+    assert at is not None
+    earlier, later = at - timedelta(days=1), at + timedelta(days=1)
+    assert presence.last_seen(user, earlier) == at
+    assert presence.last_seen(user, later) == later
+    assert presence.last_seen(silent, earlier) == earlier
+
+    await presence.flush()
+    assert presence.last_seen(user, None) is None
+    row = await User.objects().get(User.id == user)
+    assert row is not None
+    assert row.last_seen_at == at

@@ -1,6 +1,7 @@
 """Trainings at a glance: whose, how far, who is missing, and what it costs to know."""
 
 import datetime as dt
+import itertools
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,8 +19,12 @@ from backend.db.tables import (
     User,
     training_key,
 )
+from backend.metrics.series import SeriesKind, main_key, main_means, means
 from backend.security.authentication import Caller
+from backend.security.presence import Presence
 from backend.trainings.overview import overview_of
+from backend.trainings.progress import board
+from backend.trainings.schemas import MainMetric, TrainingOverview
 from tests.federations import (
     Federation,
     MakeFederation,
@@ -178,6 +183,8 @@ def test_the_board_says_when_something_was_delivered(make_federation: MakeFedera
     board = federation.actor.client.get(
         f"/api/trainings/{federation.training_id}/participants/"
     ).json()
+    # Who is there is written once a minute only.
+    assert dt.datetime.fromisoformat(board[0]["last_seen_at"]) >= before
 
     assert [one["delivered"] for one in board] == [True, False]
     assert board[1]["delivered_at"] is None
@@ -249,36 +256,138 @@ async def collecting(actor: UUID, participants: list[UUID]) -> UUID:
     return UUID(str(training.id))
 
 
+def new_users(number: int) -> list[User]:
+    return [
+        User(id=uuid4(), username=f"u{k}", password_hash="", token_hash=str(k))
+        for k in range(number)
+    ]
+
+
+async def test_a_delivery_is_a_sight_where_presence_was_not_written(
+    either_database: Database,
+) -> None:
+    users = new_users(3)
+    actor, *participants = (user.id for user in users)
+    async with either_database.write_transaction():
+        await insert_all(User, users)
+        training_id = await collecting(actor, participants)
+    training = await Training.objects().get(Training.id == training_id)
+    assert training is not None
+
+    delivered, silent = await board(training, None, Presence(either_database))
+
+    assert delivered.last_seen_at == delivered.delivered_at is not None
+    assert silent.last_seen_at is None
+
+
+class Looks:
+    """Looks at the overview of the user `actor`, and counts what the database is asked for it."""
+
+    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch, actor: UUID) -> None:
+        self._engine = database.engine
+        self._ask = database.engine.run_querystring
+        self._monkeypatch = monkeypatch
+        self._caller = Caller(actor, "u0", False)
+        self.queries = self.rows = 0
+
+    async def look(self) -> list[TrainingOverview]:
+        self.queries = self.rows = 0
+        self._monkeypatch.setattr(self._engine, "run_querystring", self._counted)
+        found = await overview_of(self._caller, limit=100)
+        self._monkeypatch.undo()
+        return found.trainings
+
+    async def _counted(self, *arguments: object, **options: object) -> object:
+        answer = await self._ask(*arguments, **options)  # type: ignore[arg-type]
+        self.queries += 1
+        self.rows += len(answer)
+        return answer
+
+
 async def test_more_trainings_are_no_more_queries(
     either_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    users = [
-        User(id=uuid4(), username=f"u{k}", password_hash="", token_hash=str(k)) for k in range(26)
-    ]
+    users = new_users(26)
     actor, *participants = (user.id for user in users)
-    original, count = either_database.engine.run_querystring, 0
-
-    async def counted(*arguments: object, **options: object) -> object:
-        nonlocal count
-        count += 1
-        return await original(*arguments, **options)  # type: ignore[arg-type]
-
-    async def look() -> tuple[int, list[object]]:
-        nonlocal count
-        count = 0
-        monkeypatch.setattr(either_database.engine, "run_querystring", counted)
-        found = await overview_of(Caller(actor, "u0", False), limit=100)
-        monkeypatch.undo()
-        return count, [(one.missing_count, len(one.missing)) for one in found.trainings]
-
+    looks = Looks(either_database, monkeypatch, actor)
     async with either_database.write_transaction():
         await insert_all(User, users)
         await collecting(actor, participants)
-    queries, of_one = await look()
+    of_one = await looks.look()
+    queries = looks.queries
     async with either_database.write_transaction():
         for _ in range(20):
             await collecting(actor, participants)
 
-    assert of_one == [(24, 20)]
-    assert await look() == (queries, [(24, 20)] * 21)
-    assert queries <= 12
+    of_all = await looks.look()
+
+    assert [(one.missing_count, len(one.missing)) for one in of_one] == [(24, 20)]
+    assert [(one.missing_count, len(one.missing)) for one in of_all] == [(24, 20)] * 21
+    assert looks.queries == queries <= 12
+
+
+async def test_metrics_that_are_not_shown_are_not_computed(
+    either_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = new_users(4)
+    actor, *participants = (user.id for user in users)
+    looks = Looks(either_database, monkeypatch, actor)
+    async with either_database.write_transaction():
+        await insert_all(User, users)
+        training = await collecting(actor, participants)
+    alone = await looks.look()
+    rows = looks.rows
+    row = await Training.objects().get(Training.id == training)
+    assert row is not None
+    async with either_database.write_transaction():
+        await report(row, {f"other {k}" for k in range(50)}, {f"another {k}" for k in range(50)})
+
+    among_others = await looks.look()
+
+    assert among_others == alone
+    assert [one.main_metric for one in alone] == [MainMetric(key="loss", points=[(1, 1.0)])]
+    assert looks.rows == rows
+
+
+async def report(training: Training, tests: set[str], updates: set[str]) -> None:
+    """Have values of these metrics in round 1, from one participant."""
+    (local,) = await LocalModel.objects().where(LocalModel.training == training.id)
+    await insert_all(
+        Metric,
+        (
+            Metric(model=model, reporter=local.owner, step=1, key=key, value_float=value)
+            for model, keys, value in ((training.model, tests, 2.0), (local.id, updates, 3.0))
+            for key in sorted(keys)
+        ),
+    )
+
+
+async def test_the_main_metric_is_the_first_name_that_was_measured_else_the_first_key(
+    either_database: Database,
+) -> None:
+    keys = ("a", "b", "z")
+    subsets = [set(some) for size in range(4) for some in itertools.combinations(keys, size)]
+    users = new_users(2)
+    actor, participant = (user.id for user in users)
+    caller = Caller(actor, "u0", False)
+    names: dict[UUID, list[str]] = {}
+    async with either_database.write_transaction():
+        await insert_all(User, users)
+        for tests, updates in itertools.product(subsets, subsets):
+            id = await collecting(actor, [participant])
+            await Metric.delete().where(Metric.key == "loss")
+            training = await Training.objects().get(Training.id == id)
+            assert training is not None
+            await report(training, tests, updates)
+            names[id] = [["b", "z"], ["z"], []][len(names) % 3]
+
+    found = await main_means(names, caller, rounds=100)
+
+    measured = {kind: await means(names, caller, kind) for kind in SeriesKind}
+    expected = {}
+    for id, wanted in names.items():
+        tests, updates = (measured[kind].get(id, {}) for kind in SeriesKind)
+        if (key := main_key(wanted, tests.keys() | updates.keys())) is not None:
+            expected[id] = (key, tests.get(key) or updates[key])
+    assert found == expected
+    assert len(found) == len(names) - 1  # all but the one that nobody measured

@@ -1,13 +1,14 @@
 /** A training as it is being set up: what is wrong with it, and what the server is sent. Pure. */
 import { count, number } from "../../format.js";
+import { shareOf } from "../../shares.js";
 import { AGGREGATION, UNCERTAINTY } from "../../words.js";
 import { initialOptions, OPTIONS, readOption, UNITS } from "./options.js";
 
-export const MAX_ROUNDS = 1_000_000;
-export const MAX_METRICS = 1_000;
-export const MAX_METRIC_LENGTH = 32;
+const MAX_ROUNDS = 1_000_000;
+const MAX_METRICS = 1_000;
+const MAX_METRIC_LENGTH = 32;
 /** How many people one request may name. */
-export const MAX_CLIENTS = 5_000;
+const MAX_CLIENTS = 5_000;
 
 const STEPS = [
   ["model", "Model"],
@@ -85,7 +86,7 @@ export function lacksDropout(metadata) {
 }
 
 /** Names of the metrics, without repetitions. */
-export function metricNames(text) {
+function metricNames(text) {
   return [...new Set(text.split(",").map((name) => name.trim()).filter(Boolean))];
 }
 
@@ -168,7 +169,7 @@ export function courseOf(order, people) {
   const period = options.daisy_chain_period ?? 1;
   const sentences = [];
   const total = order.target_num_updates * period;
-  const asked = options.cohort === undefined ? null : ofAll(options.cohort, people);
+  const asked = options.cohort === undefined ? null : shareOf(options.cohort, people);
   sentences.push(
     asked === null
       ? `${people > 1 ? `Each of ${number(people)} participants` : "The participant"} trains in ${total === 1 ? "one round" : `each of ${number(total)} rounds`}.`
@@ -192,7 +193,7 @@ function waitOf({ round_deadline_seconds: deadline, quorum, on_missed: missed },
     return "A round waits until everybody asked has delivered, however long that takes.";
   }
   const all = quorum === undefined;
-  const enough = all ? "everybody asked has" : `at least ${ofAll(quorum, asked)} have`;
+  const enough = all ? "everybody asked has" : `at least ${shareOf(quorum, asked)} have`;
   const others =
     missed === "remove" ? "Who has not is removed from the training." : "Who has not is left out of it.";
   return `A round waits ${spelled(deadline)}, and if it has to, as long once more. Then the training goes on if ${enough} delivered, and ends if not.${all ? "" : ` ${others}`}`;
@@ -210,7 +211,7 @@ export function doubtsAbout(order, people) {
   const { cohort, quorum, round_deadline_seconds: deadline } = order.options;
   const doubts = [];
   if (people === 0) doubts.push("There are no participants yet: it can be created, but not started.");
-  const asked = cohort === undefined ? people : Math.min(ofAll(cohort, people), people);
+  const asked = cohort === undefined ? people : Math.min(shareOf(cohort, people), people);
   if (Number.isInteger(cohort) && people > 0 && cohort > people) {
     doubts.push(`A cohort of ${number(cohort)} is more than the ${count(people, "participant")}: everybody takes part.`);
   }
@@ -225,10 +226,6 @@ export function doubtsAbout(order, people) {
   }
   return doubts;
 }
-
-/** The server's rule: a fraction is rounded up, and is at least one. */
-const ofAll = (share, all) =>
-  Number.isInteger(share) ? share : Math.max(1, Math.ceil(share * all - 1e-9));
 
 export const methodLabels = (order) => [
   AGGREGATION[order.aggregation_method].label,

@@ -10,6 +10,7 @@ import { ago, count, dateTime, number } from "../../format.js";
 import { html, useId, useMemo, useState } from "../../html.js";
 import { FORMAT, KIND, shapeText, trainingOf } from "../../model_words.js";
 import { Link } from "../../router.js";
+import { hasWords } from "../../search.js";
 import { UploadForm } from "../models/upload_form.js";
 
 const SHOWN = 50;
@@ -117,13 +118,8 @@ const about = (model) =>
     .filter(Boolean)
     .join(" · ");
 
-function filtered(models, text) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return models.filter((model) => {
-    const searched = `${model.name} ${model.description} ${model.id}`.toLowerCase();
-    return words.every((word) => searched.includes(word));
-  });
-}
+const filtered = (models, text) =>
+  models.filter((model) => hasWords(`${model.name} ${model.description} ${model.id}`, text));
 
 function Chosen({ model, metadata, training }) {
   return html`<section class="stack" aria-labelledby="chosen-model">

@@ -8,6 +8,7 @@ import { Empty } from "../../components/states.js";
 import { ago, count, dateTime, number } from "../../format.js";
 import { html } from "../../html.js";
 import { Link, setQuery } from "../../router.js";
+import { hasWords } from "../../search.js";
 import { serverNow } from "../../api.js";
 import { isOver, isRunning } from "../../words.js";
 import { roundsDone, roundTitle, standing } from "./standing.js";
@@ -52,14 +53,12 @@ export function Trainings({ trainings, total, query, onMore }) {
 /** Whether a training is among those asked for. Pure. */
 export function matches(training, { state, role, search }) {
   const belongs = GROUPS.find(([key]) => key === state)?.[2] ?? (() => true);
-  const words = (search ?? "").toLowerCase().split(/\s+/).filter(Boolean);
-  const text = `${training.name} ${training.actor_name}`.toLowerCase();
   // Short words are in nearly every id.
   const isId = (word) => word.length >= 4 && training.id.startsWith(word);
   return (
     belongs(training) &&
     (!role || training.role === role) &&
-    words.every((word) => text.includes(word) || isId(word))
+    hasWords(`${training.name} ${training.actor_name}`, search ?? "", isId)
   );
 }
 

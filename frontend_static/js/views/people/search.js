@@ -2,15 +2,11 @@
 import { TextField } from "../../components/field.js";
 import { personName } from "../../format.js";
 import { html } from "../../html.js";
+import { hasWords } from "../../search.js";
 
 /** Whether every word of `search` is in a name or the e-mail address. Pure. */
-export function isFound(user, search) {
-  const text = `${user.username} ${personName(user)} ${user.email}`.toLowerCase();
-  return search
-    .toLowerCase()
-    .split(/\s+/)
-    .every((word) => text.includes(word));
-}
+export const isFound = (user, search) =>
+  hasWords(`${user.username} ${personName(user)} ${user.email}`, search);
 
 export function SearchPeople({ value, onInput }) {
   return html`<div class="people-search">

@@ -7,6 +7,7 @@ import { Empty, Loaded } from "../../components/states.js";
 import { ago, count, dateTime } from "../../format.js";
 import { html, useMemo, useState } from "../../html.js";
 import { useClock } from "../../resource.js";
+import { hasWords } from "../../search.js";
 import { isRunning } from "../../words.js";
 import { standing } from "./standing.js";
 
@@ -57,7 +58,7 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
   const shown = listed.filter(
     ({ name, username, state }) =>
       (picked === null || state.label === picked) &&
-      `${name} ${username}`.toLowerCase().includes(query.trim().toLowerCase()),
+      hasWords(`${name} ${username}`, query),
   );
 
   function showAll() {

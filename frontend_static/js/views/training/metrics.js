@@ -7,7 +7,7 @@ import { Empty, Loaded } from "../../components/states.js";
 import { Table } from "../../components/table.js";
 import { count, number } from "../../format.js";
 import { html, useId, useMemo, useState } from "../../html.js";
-import { fileName, save } from "./save.js";
+import { fileName, save } from "../../save.js";
 import { aligned, keysOf, KINDS, positive, quantile, quantiles, smoothed, toCsv } from "./series.js";
 
 // With more participants than that, each line for itself cannot be told apart.

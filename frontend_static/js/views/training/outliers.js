@@ -12,7 +12,7 @@
  * fault. Below four updates nobody can be told apart.
  */
 
-export const LIMIT = 3.5;
+const LIMIT = 3.5;
 export const FEWEST = 4;
 const MAD_TO_DEVIATION = 1.4826;
 const NORM_FLOOR = 0.15;

@@ -1,5 +1,6 @@
 /** Where a training stands, what it waits for, and what can be done now. Pure. */
 import { count } from "../../format.js";
+import { shareOf } from "../../shares.js";
 import { isRunning } from "../../words.js";
 
 export const WAITING = new Set(["collecting", "collecting_moments", "testing"]);
@@ -74,10 +75,7 @@ export function happening(training, counts) {
 
 /** How many deliveries are enough at the deadline. */
 export function quorumOf(quorum, expected) {
-  if (quorum === undefined || quorum === null) return Math.max(1, expected);
-  if (quorum >= 1) return quorum;
-  // In decimals, as the server counts: 0.07 of 100 is 7, not 8.
-  return Math.max(1, Math.ceil(Number((quorum * expected).toPrecision(12))));
+  return quorum === undefined || quorum === null ? Math.max(1, expected) : shareOf(quorum, expected);
 }
 
 /** Why the round cannot be closed now; null: it can. */

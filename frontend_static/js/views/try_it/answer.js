@@ -4,8 +4,8 @@ import { Button, LinkButton } from "../../components/button.js";
 import { Empty, Notice } from "../../components/states.js";
 import { number } from "../../format.js";
 import { html, useState } from "../../html.js";
+import { shapeText } from "../../model_words.js";
 import { PixelPicture } from "./pixel_grid.js";
-import { shapeText } from "./shapes.js";
 import {
   comparison,
   entropyText,

@@ -76,7 +76,7 @@ function send({ fields, file, fileName }, signal) {
  * "class": an index and nothing else; "shares": `values` are probabilities, with `std` and, in nats,
  * `entropy` `{total, open, unknown}`; "values": numbers with `std`; "dense": more than a list.
  */
-export function readingsOf({ inference, uncertainty }) {
+function readingsOf({ inference, uncertainty }) {
   const rows = Array.isArray(inference) ? inference : [inference];
   return rows.map((row, index) => {
     if (!Array.isArray(row)) return { kind: "class", top: row };

@@ -3,6 +3,7 @@ import { Button, LinkButton } from "../../components/button.js";
 import { Code } from "../../components/code.js";
 import { Tabs } from "../../components/tabs.js";
 import { html, useState } from "../../html.js";
+import { save } from "../../save.js";
 import { curlOf, isLong, jsonOf, pythonOf, QUESTION_FILE } from "./snippets.js";
 
 const LANGUAGES = [
@@ -62,12 +63,3 @@ function whatText(requests) {
 }
 
 const jsonFile = (request) => new Blob([jsonOf(request)], { type: "application/json" });
-
-function save(file, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(file);
-  link.download = name;
-  link.click();
-  // The browser reads it after this; it needs the address no longer than that.
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}

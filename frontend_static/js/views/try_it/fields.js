@@ -4,13 +4,13 @@ import { CheckField, RangeField, SelectField, TextField } from "../../components
 import { Notice } from "../../components/states.js";
 import { Tabs } from "../../components/tabs.js";
 import { html } from "../../html.js";
+import { shapeText } from "../../model_words.js";
 import { Link, setQuery } from "../../router.js";
 import { Drawing } from "./drawing.js";
 import { ImageInput } from "./image_input.js";
 import { NumbersInput, readNumbers } from "./numbers_input.js";
 import { PixelGrid, PixelPicture } from "./pixel_grid.js";
 import { isOnPaper, NO_EDITS, SCALES, withEdit } from "./pixels.js";
-import { shapeText } from "./shapes.js";
 import { pictureFor } from "./variants.js";
 
 export function ModelChoice({ subject, subjects }) {
@@ -34,16 +34,12 @@ export function ModelChoice({ subject, subjects }) {
 
 const WAY_NAMES = { draw: "Draw", image: "Image", numbers: "Numbers" };
 
-export function Ways({ ways, subject, entered, enter, pixels }) {
+/** `images`: what `useImages` gave; the other props are what each way takes. */
+export function Ways({ ways, ...props }) {
   const content = { draw: DrawWay, image: ImageWay, numbers: NumbersWay };
-  if (ways.length === 1) {
-    return html`<${content[ways[0]]} subject=${subject} entered=${entered} enter=${enter} pixels=${pixels} />`;
-  }
-  const tabs = ways.map((way) => [
-    way,
-    WAY_NAMES[way],
-    () => html`<${content[way]} subject=${subject} entered=${entered} enter=${enter} pixels=${pixels} />`,
-  ]);
+  const { entered, enter } = props;
+  if (ways.length === 1) return html`<${content[ways[0]]} ...${props} />`;
+  const tabs = ways.map((way) => [way, WAY_NAMES[way], () => html`<${content[way]} ...${props} />`]);
   return html`<div>
     <${Tabs} label="Kind of input" tabs=${tabs} selected=${entered.way} onSelect=${(way) => enter({ way })} />
   </div>`;
@@ -69,14 +65,20 @@ function DrawWay({ subject, entered, enter, pixels }) {
   </div>`;
 }
 
-function ImageWay({ subject, entered, enter, pixels }) {
-  const asIs = subject.preprocessed || subject.takes === null;
-  const grey = !asIs && pictureFor(subject, entered.side).channels === 1;
+const isSentAsItIs = (subject) => subject.preprocessed || subject.takes === null;
+
+/** What is entered with an image: dark ink on paper becomes light where the model knows grey only. */
+export function imageEntered(image, subject, side) {
+  const grey = !isSentAsItIs(subject) && pictureFor(subject, side).channels === 1;
+  return { image, edits: NO_EDITS, invert: grey && isOnPaper(image.pixels) };
+}
+
+function ImageWay({ subject, entered, enter, pixels, images }) {
+  const asIs = isSentAsItIs(subject);
   return html`<div class="stack">
     <${ImageInput}
+      images=${images}
       image=${entered.image}
-      onImage=${(image) =>
-        enter({ image, edits: NO_EDITS, invert: grey && isOnPaper(image.pixels) })}
       invert=${entered.invert}
       onInvert=${asIs ? null : (invert) => enter({ invert })}
     />

@@ -1,6 +1,7 @@
 /** An image: dropped, chosen or pasted. */
 import { CheckField, Field } from "../../components/field.js";
-import { html, useEffect, useState } from "../../html.js";
+import { toast } from "../../components/toast.js";
+import { html, useEffect, useRef, useState } from "../../html.js";
 import { fromBitmap } from "./pixels.js";
 import { isGreyFile } from "./png.js";
 
@@ -13,7 +14,7 @@ const HEADER_BYTES = 65_536;
  *
  * @throws {Error} a sentence
  */
-export async function readImage(file) {
+async function readImage(file) {
   if (!TYPES.includes(file.type)) {
     throw new Error(`“${file.name}” is no PNG, JPEG, WebP, BMP or GIF image.`);
   }
@@ -26,17 +27,21 @@ export async function readImage(file) {
 }
 
 /**
- * @param {object} props
- *   image: what `readImage` gave, or null; onImage(image); invert, onInvert: null where the image
- *   is sent as it is
+ * Images that are dropped or pasted anywhere on the page, or given to `take(file)`:
+ * `{take, fault, over}`; `over`: one is dragged over the page.
+ *
+ * @param {boolean} wanted the model takes images
+ * @param {() => void} onTake a file came, which may turn out to be no image
+ * @param {(image: object) => void} onImage is given what `readImage` gives
  */
-export function ImageInput({ image, onImage, invert, onInvert }) {
+export function useImages(wanted, onTake, onImage) {
   const [fault, setFault] = useState(null);
   const [over, setOver] = useState(false);
 
   async function take(file) {
     if (!file) return;
     setFault(null);
+    onTake();
     try {
       onImage(await readImage(file));
     } catch (error) {
@@ -44,31 +49,52 @@ export function ImageInput({ image, onImage, invert, onInvert }) {
     }
   }
 
+  const latest = useRef(null);
+  latest.current = { take, wanted };
   useEffect(() => {
-    const paste = (event) => {
-      const [file] = event.clipboardData?.files ?? [];
-      if (file === undefined) return;
-      event.preventDefault();
-      take(file);
-    };
-    addEventListener("paste", paste);
-    return () => removeEventListener("paste", paste);
-  });
-
-  return html`<div class="stack-small">
-    <div
-      class=${over ? "drop is-over" : "drop"}
-      onDragOver=${(event) => {
+    const listeners = {
+      paste(event) {
+        const [file] = event.clipboardData?.files ?? [];
+        if (file === undefined || !latest.current.wanted) return;
         event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave=${() => setOver(false)}
-      onDrop=${(event) => {
+        latest.current.take(file);
+      },
+      dragover(event) {
+        if (!hasFiles(event)) return;
+        event.preventDefault();
+        setOver(latest.current.wanted);
+      },
+      dragleave(event) {
+        // Else it only went on to another part of the page.
+        if (event.relatedTarget === null) setOver(false);
+      },
+      drop(event) {
+        if (!hasFiles(event)) return;
+        // Wherever it is let go of: the browser would leave the page to show the file.
         event.preventDefault();
         setOver(false);
-        take(event.dataTransfer.files[0]);
-      }}
-    >
+        if (latest.current.wanted) latest.current.take(event.dataTransfer.files[0]);
+        else toast("This model takes numbers, and no files.", "bad");
+      },
+    };
+    for (const [type, listener] of Object.entries(listeners)) addEventListener(type, listener);
+    return () => {
+      for (const [type, listener] of Object.entries(listeners)) removeEventListener(type, listener);
+    };
+  }, []);
+  return { take, fault, over };
+}
+
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files") ?? false;
+
+/**
+ * @param {object} props
+ *   images: what `useImages` gave; image: what `readImage` gave, or null; invert, onInvert: null where
+ *   the image is sent as it is
+ */
+export function ImageInput({ images: { take, fault, over }, image, invert, onInvert }) {
+  return html`<div class="stack-small">
+    <div class=${over ? "drop is-over" : "drop"}>
       <${Field}
         label=${image === null ? "Drop an image here, paste one, or choose a file" : "Another image"}
         hint="PNG, JPEG, WebP, BMP or GIF."

@@ -2,7 +2,8 @@
 import { TextArea } from "../../components/field.js";
 import { count } from "../../format.js";
 import { html } from "../../html.js";
-import { parseNumbers, samplesOf, shapeText, wantedText } from "./shapes.js";
+import { shapeText } from "../../model_words.js";
+import { parseNumbers, samplesOf, wantedText } from "./shapes.js";
 
 /** `{samples, fault}`: one of them is null; both while there is no text. */
 export function readNumbers(text, { takes, preprocessed }) {

@@ -38,7 +38,7 @@ export function sampleOf(pixels, dims, scale) {
   return nested(flat, dims.map((side, i) => side ?? [pixels.height, pixels.width][i - dims.length + 2]));
 }
 
-export function blank({ channels, height, width }) {
+function blank({ channels, height, width }) {
   return { channels, height, width, values: new Float64Array(channels * height * width) };
 }
 

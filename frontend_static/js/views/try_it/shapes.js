@@ -1,4 +1,5 @@
 /** What a model takes, by its input shape, and numbers brought into that shape. Pure. */
+import { shapeText } from "../../model_words.js";
 
 const SMALLEST_SIDE = 4;
 
@@ -29,10 +30,7 @@ function pictureOf(dims) {
   return null;
 }
 
-/** [null, 1, 8, 8] → "any × 1 × 8 × 8". */
-export const shapeText = (shape) => shape.map((side) => side ?? "any").join(" × ");
-
-export const product = (sizes) => sizes.reduce((all, size) => all * size, 1);
+const product = (sizes) => sizes.reduce((all, size) => all * size, 1);
 
 /** A flat list as nested ones of these dimensions. */
 export function nested(flat, dims) {

@@ -29,7 +29,7 @@ export async function loadSubjects(wanted, signal) {
 }
 
 /** `{id, name, label, kind, takes, preprocessed, training, method, passes, softmax, lack}`. Pure. */
-export function subjectsOf(models, trainings) {
+function subjectsOf(models, trainings) {
   const byId = new Map(models.map((model) => [model.id, model]));
   const byModel = new Map(trainings.map((training) => [training.model, training]));
   return models

@@ -5,7 +5,7 @@ import { number } from "../../format.js";
 const SLIGHT = 0.02;
 
 /** 0.934 → "93 %", 0.004 → "0.4 %"; a share is never rounded to none or all. */
-export function shareText(share) {
+function shareText(share) {
   if (share === null) return "–";
   const hundred = share * 100;
   if (hundred === 0 || hundred === 100) return `${hundred} %`;

@@ -1,6 +1,6 @@
-/** Hands the reader a file that was made in the page. */
+/** Files that are made in the page. */
 
-/** @param {Blob} blob */
+/** Hand the blob to the reader as a file of this name. */
 export function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
