@@ -1,4 +1,5 @@
 /** What a page loads: keeps the last answer while a new one is on its way. */
+import * as api from "./api.js";
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 
 /**
@@ -55,6 +56,18 @@ export function useResource(load, inputs, { every = null } = {}) {
 
   const set = useCallback((data) => setState({ data, error: null, loading: false }), []);
   return { ...state, reload, set };
+}
+
+const NEW_USERS_EVERY_MILLISECONDS = 10_000;
+
+/** All users; `chosenFrom`: whoever is missing is asked to register, and does so while one waits. */
+export function useUsers(chosenFrom) {
+  const every = chosenFrom ? NEW_USERS_EVERY_MILLISECONDS : null;
+  const users = useResource((signal) => api.get("/api/users/", { signal }), [], { every });
+  useEffect(() => {
+    if (chosenFrom && !users.loading) users.reload();
+  }, [chosenFrom]);
+  return users;
 }
 
 /** The time by `now()`, anew every `milliseconds`. */

@@ -470,6 +470,24 @@ def with_a_thousand_more(route: Route) -> None:
     route.fulfill(json=users + more)
 
 
+def test_who_registers_meanwhile_can_be_chosen(
+    world: World, actor: Person, model_id: str, browse: Browsing
+) -> None:
+    page = browse("/trainings/new", by=actor)
+    choose_model(page)
+    forward(page, "Methods")
+    forward(page, "Rounds")
+    at_step(page, "Rounds")
+    before = world.new_person("early", client=True)
+    forward(page, "Participants")
+    search = page.get_by_role("combobox", name="Participants")
+    search.fill(before.username)
+    expect(page.get_by_role("option", name=before.username)).to_be_visible()
+    waited_for = world.new_person("late", client=True)
+    search.fill(waited_for.username)
+    expect(page.get_by_role("option", name=waited_for.username)).to_be_visible()
+
+
 def test_what_the_server_refuses_as_a_whole_is_said_at_the_end(
     actor: Person, model_id: str, browse: Browsing
 ) -> None:

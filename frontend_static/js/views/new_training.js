@@ -7,7 +7,7 @@ import { Steps } from "../components/steps.js";
 import { toast } from "../components/toast.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { isLocal } from "../model_words.js";
-import { useResource } from "../resource.js";
+import { useResource, useUsers } from "../resource.js";
 import { go } from "../router.js";
 import { session } from "../session.js";
 import {
@@ -67,7 +67,6 @@ function Guide({ models, trainings, query, onModels }) {
       model ? api.get(`/api/models/${model.id}/metadata/`, { signal }) : undefined,
     [model?.id],
   );
-  const users = useResource((signal) => api.get("/api/users/", { signal }), []);
   const [error, setError] = useState("");
   const panel = useRef(null);
 
@@ -79,6 +78,7 @@ function Guide({ models, trainings, query, onModels }) {
   const asked = keys.includes(query.step) ? query.step : keys[0];
   const blocked = firstFaulty !== undefined && keys.indexOf(firstFaulty) < keys.indexOf(asked);
   const step = blocked ? firstFaulty : asked;
+  const users = useUsers(step === "people");
   const index = keys.indexOf(step);
   useFocusOnChange(panel, step);
 

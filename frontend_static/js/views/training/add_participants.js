@@ -7,15 +7,17 @@ import { Notice } from "../../components/states.js";
 import { toast } from "../../components/toast.js";
 import { count } from "../../format.js";
 import { html, useMemo, useState } from "../../html.js";
+import { useUsers } from "../../resource.js";
 import { isRunning } from "../../words.js";
 
 export function AddParticipants({ training, people, onClose, onDone }) {
   const [chosen, setChosen] = useState([]);
   const [error, setError] = useState(null);
+  const everybody = useUsers(true).data ?? people.all;
   const others = useMemo(() => {
     const present = new Set(training.participants);
-    return people.all.filter(({ id }) => !present.has(id));
-  }, [people.all, training.participants]);
+    return everybody.filter(({ id }) => !present.has(id));
+  }, [everybody, training.participants]);
 
   async function add() {
     setError(null);

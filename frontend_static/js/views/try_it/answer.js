@@ -154,13 +154,13 @@ function Headline({ reading }) {
     ${reading.kind === "shares" && html`<p class="quiet">${sureness(reading)}</p>`}`;
 }
 
-/** "Class 7, 93 % ± 4 %" */
+/** "Class 7, 93 % ± 4 %", of which the figures stay on one line. */
 function headlineText(reading) {
   if (reading.kind === "dense") return `A value for each of ${shapeText(reading.dims)} places`;
   if (reading.kind === "class") return `Class ${reading.top}`;
   if (reading.top === null) return "No number";
   const place = reading.values.length === 1 ? "" : `${capital(placeName(reading, reading.top))}, `;
-  return `${place}${valueText(reading, reading.top)}`;
+  return `${place}${valueText(reading, reading.top).replaceAll(" ", "\u00a0")}`;
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);

@@ -102,7 +102,7 @@ function NumbersWay({ subject, entered, enter }) {
 function WhatItSees({ entered, enter, pixels }) {
   const size = `${pixels.width} × ${pixels.height}`;
   return html`<div class="sees stack-small">
-    <h3>What the model sees <span class="quiet">${size}</span></h3>
+    <h3>What it sees: ${size}</h3>
     <${PixelGrid}
       pixels=${pixels}
       label=${`What the model sees, ${size} pixels`}
