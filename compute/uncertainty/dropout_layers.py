@@ -10,7 +10,7 @@ for something else.
 
 import contextlib
 from collections.abc import Iterator
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import nn
@@ -36,9 +36,9 @@ _WITH_DROPOUT_WITHIN = {"MultiheadAttention", "LSTM", "GRU", "RNN"}
 # In eval mode these take a fused path around their dropout layers; their flag only prevents that.
 _WITH_FUSED_PATH = {"TransformerEncoder", "TransformerEncoderLayer"}
 
-# A program does not change, and looking through one takes as long as a small model's answer.
-_programs_with_dropout: WeakKeyDictionary[torch.jit.ScriptModule, bool] = WeakKeyDictionary()
-_program_names: WeakKeyDictionary[torch.jit.ScriptModule, str] = WeakKeyDictionary()
+# A model does not change once it is loaded, and looking through one takes as long as a small
+# model's answer. What is found is held weakly: it may be the model itself.
+_switches: WeakKeyDictionary[nn.Module, list[ref[nn.Module]]] = WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -46,15 +46,15 @@ def only_dropout_active(model: nn.Module) -> Iterator[bool]:
     """The model with only its dropout active; gives whether there is any.
 
     Args:
-        model: In eval mode, and so again at the end.
+        model: In eval mode, and so again at the end; always of the same modules.
     """
-    layers = [module for module in model.modules() if _is_dropout(module)]
-    fused = [module for module in model.modules() if _class_name(module) in _WITH_FUSED_PATH]
-    switched = [*layers, *fused] if layers else []
+    if model not in _switches:
+        _switches[model] = [ref(module) for module in _switched(model)]
+    switched = [module for it in _switches[model] if (module := it()) is not None]
     for module in switched:
         module.training = True  # not .train(), which would take the children along
     try:
-        yield bool(layers)
+        yield bool(switched)
     finally:
         for module in switched:
             module.training = False
@@ -72,25 +72,28 @@ def seed_dropout(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)
 
 
+def _switched(model: nn.Module) -> list[nn.Module]:
+    """The modules whose flag is set for a pass with dropout; none if it has no dropout."""
+    layers = [module for module in model.modules() if _is_dropout(module)]
+    fused = [module for module in model.modules() if _class_name(module) in _WITH_FUSED_PATH]
+    return [*layers, *fused] if layers else []
+
+
 def _is_dropout(module: nn.Module) -> bool:
     if _class_name(module) in _WITH_DROPOUT_WITHIN:
         return float(getattr(module, "dropout", 0.0)) > 0
     if isinstance(module, torch.jit.ScriptModule):
-        if module not in _programs_with_dropout:
-            _programs_with_dropout[module] = _flag_means_dropout(module)
-        return _programs_with_dropout[module]
+        return _flag_means_dropout(module)
     return isinstance(module, nn.modules.dropout._DropoutNd)  # noqa: SLF001 - their only base
 
 
 def _class_name(module: nn.Module) -> str:
     if not isinstance(module, torch.jit.ScriptModule):
         return type(module).__name__
-    if module not in _program_names:
-        # A script module of anyone's class may be called LSTM; only torch's own are meant.
-        qualified = str(module._c._type().qualified_name())  # noqa: SLF001 - it has no public way
-        is_torchs = ".torch.nn.modules." in qualified and hasattr(module, "training")
-        _program_names[module] = str(module.original_name) if is_torchs else ""
-    return _program_names[module]
+    # A script module of anyone's class may be called LSTM; only torch's own are meant.
+    qualified = str(module._c._type().qualified_name())  # noqa: SLF001 - it has no public way
+    is_torchs = ".torch.nn.modules." in qualified and hasattr(module, "training")
+    return str(module.original_name) if is_torchs else ""
 
 
 def _flag_means_dropout(module: torch.jit.ScriptModule) -> bool:
