@@ -29,12 +29,14 @@ StartupError                       ends `starling` with one line and exit code 1
 
 import logging
 from collections.abc import Mapping
+from enum import Enum
 from typing import cast
 
 from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
 from litestar.status_codes import (
     HTTP_400_BAD_REQUEST,
     HTTP_401_UNAUTHORIZED,
@@ -293,7 +295,7 @@ def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
             response.headers["Connection"] = "close"
         return response
     if isinstance(error, ValidationException):
-        errors = _field_errors(error)
+        errors = _field_errors(request, error)
         detail = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in errors.items())
         return answer(HTTP_400_BAD_REQUEST, detail or error.detail, errors)
     if isinstance(error, HTTPException):
@@ -334,7 +336,7 @@ def _answer_http(request: AnyRequest, error: HTTPException) -> Response[object]:
     return answer(error.status_code, error.detail)
 
 
-def _field_errors(error: ValidationException) -> dict[str, list[str]]:
+def _field_errors(request: AnyRequest, error: ValidationException) -> dict[str, list[str]]:
     """Field name to messages, from what Litestar collected of msgspec's complaints."""
     errors: dict[str, list[str]] = {}
     for entry in cast("list[dict[str, str]]", error.extra or []):
@@ -343,8 +345,23 @@ def _field_errors(error: ValidationException) -> dict[str, list[str]]:
             key, message = named_field(message)
         elif entry.get("source") == ParamType.HEADER:
             key = key.replace("_", "-").title()
+        elif choices := _choices(request, key):
+            message = f"{message}; give {' or '.join(choices)}."
         errors.setdefault(key.split("[")[0].split(".")[0], []).append(message)
     return errors
+
+
+def _choices(request: AnyRequest, parameter: str) -> list[str]:
+    """What a parameter of the request may be, where that is one of a few words."""
+    handler = cast("BaseRouteHandler", request.scope["route_handler"])
+    given = handler.parsed_fn_signature.parameters.get(parameter)
+    kinds = [] if given is None else [kind.annotation for kind in given.inner_types or (given,)]
+    return [
+        str(member.value)
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, Enum)
+        for member in kind
+    ]
 
 
 def named_field(message: str) -> tuple[str, str]:

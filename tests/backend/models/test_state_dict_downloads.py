@@ -102,7 +102,15 @@ def test_it_comes_in_fewer_bits_for_the_asking(owner: Person, encoding: TensorEn
 def test_what_there_is_not_is_named(owner: Person, query: dict[str, str], field: str) -> None:
     answer = get(owner, accepted_model(owner), params=query)
     assert answer.status_code == 400
-    assert field in answer.json()["errors"]
+    assert answer.json()["errors"].keys() == {field}
+
+
+def test_a_word_that_is_none_of_a_few_is_refused_with_them(owner: Person) -> None:
+    answer = get(owner, accepted_model(owner), params={"format": "zip"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == (
+        "format: Invalid enum value 'zip'; give original or safetensors."
+    )
 
 
 def test_all_who_ask_at_once_get_the_same_bytes(owner: Person) -> None:
