@@ -12,7 +12,7 @@ from litestar.datastructures import State
 from litestar.exceptions import InternalServerException
 
 from backend.content_coding import Decoder, decoder_of
-from backend.errors import InvalidRequest, TooLarge, WrongMediaType
+from backend.errors import CONNECTION_BROKE, InvalidRequest, TooLarge, WrongMediaType
 from backend.staging import Staging
 from compute.blobs import Staged
 
@@ -42,8 +42,7 @@ async def limited(request: Request[UserT, object, State], limit_bytes: int) -> A
                 raise TooLarge(message)
             yield chunk
     except InternalServerException as error:
-        # The sender is gone; nothing went wrong on our side.
-        raise InvalidRequest("The connection broke before the body was complete.") from error
+        raise InvalidRequest(CONNECTION_BROKE) from error
 
 
 @asynccontextmanager

@@ -253,6 +253,10 @@ HEADERS: dict[int, dict[str, str]] = {
     HTTP_503_SERVICE_UNAVAILABLE: {"Retry-After": "2"},
 }
 
+CONNECTION_BROKE = "The connection broke before the body was complete."
+# Of what Litestar raises for that, which has no class of its own.
+_LITESTARS_BROKEN_CONNECTION = "client disconnected prematurely"
+
 NO_CREDENTIALS = "Authentication credentials were not provided."
 # Below these nothing asks for credentials, whatever the method.
 PUBLIC_PREFIXES = ("/api/schema", "/api/dummy")
@@ -299,6 +303,9 @@ def answer_error(request: AnyRequest, error: Exception) -> Response[object]:
         detail = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in errors.items())
         return answer(HTTP_400_BAD_REQUEST, detail or error.detail, errors)
     if isinstance(error, HTTPException):
+        # The sender is gone; nothing went wrong on our side.
+        if error.detail == _LITESTARS_BROKEN_CONNECTION:
+            return answer(HTTP_400_BAD_REQUEST, CONNECTION_BROKE)
         return _answer_http(request, error)
     if isinstance(error, RecursionError):
         return answer(HTTP_400_BAD_REQUEST, "The JSON is nested too deeply.")
