@@ -1,6 +1,28 @@
 /** Numbers, sizes and times as people read them. Pure. */
 
 const DASH = "–";
+// Made once: each toLocaleString with options makes one of its own, which takes longer than a row.
+const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const SIGNIFICANT = new Map();
+const DATE_TIME = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
+const CLOCK_TIME = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
+const DAY = new Intl.DateTimeFormat("en-GB", {
+  weekday: "long",
+  day: "numeric",
+  month: "long",
+  year: "numeric",
+});
 
 /** 0.0123 → "0.0123", 12345.678 → "12,346", null → "–"; `padded`, for columns: 1.8 → "1.800". */
 export function number(value, digits = 4, padded = false) {
@@ -8,13 +30,20 @@ export function number(value, digits = 4, padded = false) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(2);
-  if ((Number.isInteger(value) && !padded) || size >= 1000) {
-    return value.toLocaleString("en", { maximumFractionDigits: 0 });
+  if ((Number.isInteger(value) && !padded) || size >= 1000) return WHOLE.format(value);
+  return significant(digits, padded).format(value);
+}
+
+function significant(digits, padded) {
+  const key = padded ? -digits : digits;
+  if (!SIGNIFICANT.has(key)) {
+    const least = padded ? digits : 1;
+    SIGNIFICANT.set(
+      key,
+      new Intl.NumberFormat("en", { maximumSignificantDigits: digits, minimumSignificantDigits: least }),
+    );
   }
-  return value.toLocaleString("en", {
-    maximumSignificantDigits: digits,
-    minimumSignificantDigits: padded ? digits : 1,
-  });
+  return SIGNIFICANT.get(key);
 }
 
 export function percent(fraction, digits = 1) {
@@ -57,21 +86,13 @@ export function ago(iso, now = Date.now()) {
 }
 
 /** "28 Nov 2026, 14:03:21", in the reader's zone. */
-export function dateTime(iso) {
-  if (!iso) return DASH;
-  return new Date(iso).toLocaleString("en-GB", {
-    day: "numeric",
-    month: "short",
-    year: "numeric",
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-  });
-}
+export const dateTime = (iso) => (iso ? DATE_TIME.format(Date.parse(iso)) : DASH);
 
-export function clockTime(iso) {
-  return iso ? new Date(iso).toLocaleTimeString("en-GB") : DASH;
-}
+/** "14:03:21". */
+export const clockTime = (iso) => (iso ? CLOCK_TIME.format(Date.parse(iso)) : DASH);
+
+/** "Saturday, 28 November 2026". */
+export const dayOf = (iso) => DAY.format(Date.parse(iso));
 
 /** "1 update", "3 updates". */
 export function count(n, one, many = `${one}s`) {

@@ -1,16 +1,18 @@
 /** What a page loads: keeps the last answer while a new one is on its way. */
 import * as api from "./api.js";
-import { useCallback, useEffect, useRef, useState } from "./html.js";
+import { useCallback, useEffect, useMemo, useRef, useState } from "./html.js";
+
+const NOTHING_YET = { data: undefined, error: null };
 
 /**
- * `{data, error, loading, reload, set}`; `data` is undefined until the first answer.
+ * `{data, error, reload, set}`; `data` is undefined until the first answer.
  *
  * @param {(signal: AbortSignal) => Promise<any>} load
  * @param {any[]} inputs what `load` depends on; a change starts anew
  * @param {{every?: number}} options `every`: reload after so many milliseconds, while the page is visible
  */
 export function useResource(load, inputs, { every = null } = {}) {
-  const [state, setState] = useState({ data: undefined, error: null, loading: true });
+  const [state, setState] = useState(NOTHING_YET);
   const running = useRef(null);
   const waiting = useRef(false);
 
@@ -19,20 +21,19 @@ export function useResource(load, inputs, { every = null } = {}) {
     const controller = new AbortController();
     running.current = controller;
     waiting.current = true;
-    setState((was) => ({ ...was, loading: true }));
     try {
       const data = await load(controller.signal);
-      if (running.current === controller) setState({ data, error: null, loading: false });
+      if (running.current === controller) setState({ data, error: null });
     } catch (error) {
       if (error.name === "AbortError" || running.current !== controller) return;
-      setState((was) => ({ ...was, error, loading: false }));
+      setState(({ data }) => ({ data, error }));
     } finally {
       if (running.current === controller) waiting.current = false;
     }
   }, inputs);
 
   useEffect(() => {
-    setState({ data: undefined, error: null, loading: true });
+    setState(NOTHING_YET);
     reload();
     return () => {
       running.current?.abort();
@@ -54,8 +55,8 @@ export function useResource(load, inputs, { every = null } = {}) {
     };
   }, [reload, every]);
 
-  const set = useCallback((data) => setState({ data, error: null, loading: false }), []);
-  return { ...state, reload, set };
+  const set = useCallback((data) => setState({ data, error: null }), []);
+  return useMemo(() => ({ ...state, reload, set }), [state, reload]);
 }
 
 const NEW_USERS_EVERY_MILLISECONDS = 10_000;
@@ -65,7 +66,7 @@ export function useUsers(chosenFrom) {
   const every = chosenFrom ? NEW_USERS_EVERY_MILLISECONDS : null;
   const users = useResource((signal) => api.get("/api/users/", { signal }), [], { every });
   useEffect(() => {
-    if (chosenFrom && !users.loading) users.reload();
+    if (chosenFrom && users.data !== undefined) users.reload();
   }, [chosenFrom]);
   return users;
 }

@@ -102,11 +102,11 @@ function Watched({ training, query, reload, onDeleted }) {
       }),
     [],
   );
-  const showRound = (index) => {
+  const showRound = useCallback((index) => {
     arriving.current = true;
     setRound(index);
     setQuery({ tab: "rounds" });
-  };
+  }, []);
   // Who just left, or deleted it, is on the way to another page: nothing here is theirs to load.
   if (leaving) {
     return html`<${PageHead} title=${training.name} />
@@ -156,7 +156,7 @@ function Watched({ training, query, reload, onDeleted }) {
         <${Board}
           ...${{ training, participants, people, isActor, marks, rounds: course }}
           onAdd=${() => setAdding(true)}
-          onRemove=${(one) => removeParticipant(training, one, people.name(one.id), touchAll)}
+          onRemove=${(id) => removeParticipant(training, id, people.name(id), touchAll)}
           onShowRound=${showRound}
         />
       </div>

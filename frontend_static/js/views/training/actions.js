@@ -160,7 +160,7 @@ async function leave({ training, base, me, onLeaving }) {
 }
 
 /** Ask, then end somebody's participation. */
-export async function removeParticipant(training, one, name, onDone) {
+export async function removeParticipant(training, id, name, onDone) {
   const removed = await confirm({
     title: `Remove ${name}?`,
     text: isRunning(training)
@@ -168,7 +168,7 @@ export async function removeParticipant(training, one, name, onDone) {
       : `${name} does not take part any more, and does not see this training and its model.`,
     verb: "Remove",
     danger: true,
-    act: () => api.del(`/api/trainings/${training.id}/clients/`, { clients: [one.id] }),
+    act: () => api.del(`/api/trainings/${training.id}/clients/`, { clients: [id] }),
   });
   if (removed) {
     toast(`${name} was removed.`);

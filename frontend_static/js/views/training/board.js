@@ -5,7 +5,7 @@ import { Button } from "../../components/button.js";
 import { Icon } from "../../components/icon.js";
 import { Empty, Loaded } from "../../components/states.js";
 import { ago, count, dateTime } from "../../format.js";
-import { html, useMemo, useState } from "../../html.js";
+import { html, memo, useMemo, useRef, useState } from "../../html.js";
 import { useClock } from "../../resource.js";
 import { hasWords } from "../../search.js";
 import { isRunning } from "../../words.js";
@@ -53,6 +53,20 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
         ),
     [rows, training, people],
   );
+  const deliveries = useMemo(
+    () => (isRunning(training) ? null : deliveriesByOwner(rounds)),
+    [isRunning(training), rounds],
+  );
+  const latest = useRef(null);
+  latest.current = { onRemove, onShowRound };
+  // Always the same functions, so that a row that stays as it is need not be made again.
+  const act = useMemo(
+    () => ({
+      remove: (id) => latest.current.onRemove(id),
+      showRound: (round) => latest.current.onShowRound(round),
+    }),
+    [],
+  );
   const labels = ORDER.filter((label) => listed.some(({ state }) => state.label === label));
   const picked = labels.includes(only) ? only : null;
   const shown = listed.filter(
@@ -94,8 +108,9 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
       ${shown.map(
         (one) => html`<${Person}
           key=${one.id}
-          ...${{ one, now, isActor, onRemove, onShowRound }}
-          record=${isRunning(training) ? null : record(one.id, rounds)}
+          ...${rowOf(one, now)}
+          ...${{ isActor, act }}
+          record=${deliveries && record(deliveries, one.id)}
           outlier=${recent(marks.get(one.id), rounds)}
         />`,
       )}
@@ -107,15 +122,37 @@ function People({ rows, training, people, isActor, rounds, marks, onRemove, onSh
     </div>`}`;
 }
 
-const seen = ({ last_seen_at: at }, now) => (at ? `seen ${ago(at, now)}` : "never seen");
-
-/** In how many of the aggregated rounds somebody delivered. */
-function record(id, rounds) {
-  const aggregated = rounds.filter((round) => round.aggregated_at !== null);
-  if (aggregated.length === 0) return null;
-  const times = aggregated.filter(({ updates }) => updates.some(({ owner }) => owner === id)).length;
-  return `in ${times} of ${count(aggregated.length, "round")}`;
+/** What a row shows of a participant, all of it plain: most rows are as they were. */
+function rowOf({ id, name, username, state, delivered_at: delivered, last_seen_at: seen, unreachable }, now) {
+  return {
+    id,
+    name,
+    username,
+    ...state,
+    seenAt: seen,
+    times: [delivered && `delivered ${ago(delivered, now)}`, seen ? `seen ${ago(seen, now)}` : "never seen"]
+      .filter(Boolean)
+      .join(", "),
+    trouble:
+      unreachable &&
+      `Webhook refused since ${ago(unreachable.since, now)} (${count(unreachable.attempts, "attempt")}): ${unreachable.last_error || "no answer"}. It is tried again by itself.`,
+  };
 }
+
+/** How many rounds were aggregated, and in how many of them each participant delivered. */
+function deliveriesByOwner(rounds) {
+  const aggregated = rounds.filter((round) => round.aggregated_at !== null);
+  const times = new Map();
+  for (const { updates } of aggregated) {
+    for (const owner of new Set(updates.map((update) => update.owner))) {
+      times.set(owner, (times.get(owner) ?? 0) + 1);
+    }
+  }
+  return { all: aggregated.length, times };
+}
+
+const record = ({ all, times }, id) =>
+  all === 0 ? null : `in ${times.get(id) ?? 0} of ${count(all, "round")}`;
 
 /** The last round in which somebody stood out, unless that is long ago. */
 function recent(marked, rounds) {
@@ -123,40 +160,33 @@ function recent(marked, rounds) {
   return last !== undefined && rounds.at(-1).index - last <= RECENT_ROUNDS ? last : undefined;
 }
 
-function Person({ one, now, isActor, onRemove, onShowRound, record, outlier }) {
-  const { name, state, unreachable } = one;
+const Person = memo((row) => {
+  const { id, name, username, label, tone, icon, seenAt, times, trouble, record, outlier, isActor, act } = row;
   return html`<li class="member">
     <div class="member-name">
-      <strong class="truncate" title=${one.username}>${name}</strong>
-      <span class="quiet" title=${one.last_seen_at ? dateTime(one.last_seen_at) : undefined}>
-        ${[record, one.delivered_at && `delivered ${ago(one.delivered_at, now)}`, seen(one, now)]
-          .filter(Boolean)
-          .join(", ")}
+      <strong class="truncate" title=${username}>${name}</strong>
+      <span class="quiet" title=${seenAt ? dateTime(seenAt) : undefined}>
+        ${[record, times].filter(Boolean).join(", ")}
       </span>
     </div>
     <div class="member-state">
-      ${state.label !== "Registered" &&
-      html`<${Badge} tone=${state.tone} icon=${state.icon}>${state.label}<//>`}
+      ${label !== "Registered" && html`<${Badge} tone=${tone} icon=${icon}>${label}<//>`}
       ${isActor &&
       html`<${Button}
         tone="plain"
         size="small"
         icon="user-minus"
         label=${`Remove ${name}`}
-        onClick=${() => onRemove(one)}
+        onClick=${() => act.remove(id)}
       />`}
     </div>
-    ${unreachable &&
-    html`<p class="member-note is-bad">
-      <${Icon} name="wifi-off" size=${14} /> Webhook refused since ${ago(unreachable.since, now)}
-      (${count(unreachable.attempts, "attempt")}): ${unreachable.last_error || "no answer"}. It is tried again by itself.
-    </p>`}
+    ${trouble && html`<p class="member-note is-bad"><${Icon} name="wifi-off" size=${14} /> ${trouble}</p>`}
     ${outlier !== undefined &&
     html`<p class="member-note">
       <${Icon} name="triangle-alert" size=${14} class="is-warn" />
-      <button type="button" class="text-button" onClick=${() => onShowRound(outlier)}>
+      <button type="button" class="text-button" onClick=${() => act.showRound(outlier)}>
         Stood out in round ${outlier}
       </button>
     </p>`}
   </li>`;
-}
+});

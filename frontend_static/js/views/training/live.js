@@ -5,6 +5,8 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "../../html.js
 import { useResource } from "../../resource.js";
 
 const PAGE_SIZE = 50;
+// Of what comes while the page is open; who has loaded more keeps more.
+const MOST_EVENTS = 500;
 const FIRST_MILLISECONDS = 100;
 const REST_MILLISECONDS = 300;
 // Of the time that passes with many events, a page that is slow to load takes a quarter.
@@ -12,6 +14,7 @@ const REST_FACTOR = 3;
 const BOARD_EVERY_MILLISECONDS = 10_000;
 // The server ends every stream after some minutes, and it is back at once: nothing to tell of.
 const LOST_AFTER_MILLISECONDS = 2000;
+const NOBODY = [];
 const ALL = ["training", "participants", "rounds", "metrics"];
 
 /** What an event of a kind changes, besides the training and its participants. */
@@ -125,7 +128,9 @@ export function useLog(id, { onEvent = () => {}, onBack = () => {}, onLost = () 
   const path = `/api/trainings/${id}/audit/`;
   const [events, setEvents] = useState(undefined);
   const [error, setError] = useState(null);
-  const [hasOlder, setHasOlder] = useState(false);
+  /** Id of the very first event; undefined while it is not known. */
+  const [first, setFirst] = useState(undefined);
+  const most = useRef(MOST_EVENTS);
   const [link, setLink] = useState("connecting");
   const [attempt, setAttempt] = useState(0);
   const listeners = useRef(null);
@@ -142,7 +147,9 @@ export function useLog(id, { onEvent = () => {}, onBack = () => {}, onLost = () 
         event: "audit",
         after,
         onEvent(event) {
-          setEvents((was) => (was.length && was[0].id >= event.id ? was : [event, ...was]));
+          setEvents((was) =>
+            was.length && was[0].id >= event.id ? was : [event, ...was].slice(0, most.current),
+          );
           listeners.current.onEvent(event);
           if (event.kind === "training_deleted") close();
         },
@@ -182,7 +189,7 @@ export function useLog(id, { onEvent = () => {}, onBack = () => {}, onLost = () 
       .get(path, { query: { newest: true, limit: PAGE_SIZE }, signal: controller.signal })
       .then((page) => {
         setEvents(page);
-        setHasOlder(page.length === PAGE_SIZE);
+        if (page.length < PAGE_SIZE) setFirst(page.at(-1)?.id);
         listen(page[0]?.id ?? 0);
       })
       .catch((refusal) => {
@@ -197,10 +204,13 @@ export function useLog(id, { onEvent = () => {}, onBack = () => {}, onLost = () 
 
   async function loadOlder() {
     const before = events.at(-1).id;
+    most.current = Math.max(most.current, events.length + 2 * PAGE_SIZE);
     const page = await api.get(path, { query: { newest: true, before, limit: PAGE_SIZE } });
-    setEvents((was) => [...was, ...page]);
-    setHasOlder(page.length === PAGE_SIZE);
+    // What came meanwhile may have pushed out what the page goes on from.
+    setEvents((was) => (was.at(-1).id === before ? [...was, ...page] : was));
+    if (page.length < PAGE_SIZE) setFirst(page.at(-1)?.id ?? before);
   }
+  const hasOlder = events !== undefined && events.length > 0 && events.at(-1).id !== first;
 
   return { events, error, link, hasOlder, loadOlder, retry: () => setAttempt((n) => n + 1) };
 }
@@ -212,14 +222,16 @@ export function useLog(id, { onEvent = () => {}, onBack = () => {}, onLost = () 
  */
 export function usePeople(me, board) {
   const people = useResource((signal) => api.get("/api/users/", { signal }), []);
+  const all = people.data ?? NOBODY;
+  const known = useMemo(() => new Map(all.map((user) => [user.id, personName(user)])), [all]);
+  const strangers = board.filter(({ id }) => !known.has(id));
   return useMemo(() => {
-    const all = people.data ?? [];
-    const names = new Map(board.map(({ id, username }) => [id, username]));
-    for (const user of all) names.set(user.id, personName(user));
+    const names = new Map([...known, ...strangers.map(({ id, username }) => [id, username])]);
     return {
       all,
       name: (id) => names.get(id) ?? `somebody (${short(id)})`,
       isMe: (id) => id === me,
     };
-  }, [people.data, board, me]);
+    // The board is another one every few seconds; the names seldom are.
+  }, [known, strangers.map(({ id }) => id).join(), me]);
 }

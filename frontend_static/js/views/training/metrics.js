@@ -6,7 +6,7 @@ import { Icon } from "../../components/icon.js";
 import { Empty, Loaded } from "../../components/states.js";
 import { Table } from "../../components/table.js";
 import { count, number } from "../../format.js";
-import { html, useId, useMemo, useState } from "../../html.js";
+import { html, memo, useId, useMemo, useState } from "../../html.js";
 import { fileName, save } from "../../save.js";
 import { aligned, keysOf, KINDS, positive, quantile, quantiles, smoothed, toCsv } from "./series.js";
 
@@ -16,7 +16,7 @@ const CHARTS_AT_FIRST = 6;
 const GLOBAL = { key: "global", label: "Global", colour: "--chart-1", width: 3 };
 const BAND_COLOUR = "--chart-3";
 
-export function Metrics({ metrics, training, people, isActor, chosen, onChoose }) {
+export const Metrics = memo(({ metrics, training, people, isActor, chosen, onChoose }) => {
   return html`<section class="panel" aria-labelledby="metrics-title">
     <${Loaded} resource=${metrics} lines=${8}>
       ${(data) =>
@@ -26,7 +26,7 @@ export function Metrics({ metrics, training, people, isActor, chosen, onChoose }
           : html`<${Charts} ...${{ data, training, people, isActor, chosen, onChoose }} />`}
     <//>
   </section>`;
-}
+});
 
 function NoMetrics({ training }) {
   const names = training.metric_names;
@@ -190,7 +190,7 @@ function Charts({ data, training, people, isActor, chosen, onChoose }) {
   `;
 }
 
-function MetricChart({ set, styles, hidden, many, log, smoothing, kind, height }) {
+const MetricChart = memo(({ set, styles, hidden, many, log, smoothing, kind, height }) => {
   const [at, setAt] = useState(null);
   const { lines, band } = useMemo(
     () => linesOf({ set, styles, hidden, many, log, smoothing }),
@@ -216,7 +216,7 @@ function MetricChart({ set, styles, hidden, many, log, smoothing, kind, height }
       ...${{ lines, band, log, height }}
     />
   </div>`;
-}
+});
 
 /** What a chart of `set` shows: lines, those with the raw figures faint behind, and the band. */
 function linesOf({ set, styles, hidden, many, log, smoothing }) {

@@ -5,7 +5,7 @@ import { Icon } from "../../components/icon.js";
 import { Empty, Loaded, Notice } from "../../components/states.js";
 import { Table } from "../../components/table.js";
 import { clockTime, dateTime, duration, number, percent } from "../../format.js";
-import { html, useEffect, useRef, useState } from "../../html.js";
+import { html, memo, useEffect, useRef, useState } from "../../html.js";
 import { FEWEST, MEANING, RULE } from "./outliers.js";
 import { listed } from "./standing.js";
 
@@ -118,7 +118,7 @@ function RoundState({ round, training }) {
   return html`<${Badge} tone=${tone} icon=${tone === "good" ? "circle-check" : "activity"}>${label}<//>`;
 }
 
-function RoundDetail({ round, people, isActor, findings, arriving }) {
+const RoundDetail = memo(({ round, people, isActor, findings, arriving }) => {
   const heading = useRef(null);
   useEffect(() => {
     if (arriving.current) heading.current.focus();
@@ -158,7 +158,7 @@ function RoundDetail({ round, people, isActor, findings, arriving }) {
       </p>
     </details>`}
   </section>`;
-}
+});
 
 function Figures({ figures }) {
   return html`<dl class="round-figures">

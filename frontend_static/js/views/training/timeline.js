@@ -3,8 +3,8 @@ import { Button } from "../../components/button.js";
 import { SelectField } from "../../components/field.js";
 import { Icon } from "../../components/icon.js";
 import { Empty, Loading, Notice } from "../../components/states.js";
-import { clockTime, count, dateTime } from "../../format.js";
-import { html, useState } from "../../html.js";
+import { clockTime, count, dateTime, dayOf } from "../../format.js";
+import { html, memo, useState } from "../../html.js";
 import { GROUPS, groupOf, sentence } from "./sentences.js";
 
 export function Timeline({ id, log, people }) {
@@ -66,7 +66,7 @@ export function Timeline({ id, log, people }) {
   </div>`;
 }
 
-function Event({ event, people }) {
+const Event = memo(({ event, people }) => {
   const [open, setOpen] = useState(false);
   return html`<li class="event">
     <details onToggle=${(toggled) => setOpen(toggled.currentTarget.open)}>
@@ -79,7 +79,7 @@ function Event({ event, people }) {
       ${open && html`<${Details} event=${event} />`}
     </details>
   </li>`;
-}
+});
 
 function Details({ event }) {
   return html`<dl class="facts event-facts">
@@ -98,12 +98,7 @@ function Details({ event }) {
 function byDay(events) {
   const days = new Map();
   for (const event of events) {
-    const day = new Date(event.at).toLocaleDateString("en-GB", {
-      weekday: "long",
-      day: "numeric",
-      month: "long",
-      year: "numeric",
-    });
+    const day = dayOf(event.at);
     if (!days.has(day)) days.set(day, []);
     days.get(day).push(event);
   }
