@@ -1,5 +1,6 @@
 """Running trainings from Python: `Starling`, and `AsyncStarling` for who awaits."""
 
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -183,11 +184,12 @@ class Trainings:
         """
         log = EventLog(training, after)
         while True:
-            for text in self._connection.lines(log.call()):
-                if (event := log.take(text)) is not None:
-                    yield event
-            if log.ended:
-                return
+            with contextlib.closing(self._connection.lines(log.call())) as lines:
+                for text in lines:
+                    if (event := log.take(text)) is not None:
+                        yield event
+                    if log.ended:
+                        return
             self._connection.run(_pause())
 
 
@@ -347,11 +349,12 @@ class AsyncTrainings:
         """As `Trainings.follow`."""
         log = EventLog(training, after)
         while True:
-            async for text in self._connection.lines(log.call()):
-                if (event := log.take(text)) is not None:
-                    yield event
-            if log.ended:
-                return
+            async with contextlib.aclosing(self._connection.lines(log.call())) as lines:
+                async for text in lines:
+                    if (event := log.take(text)) is not None:
+                        yield event
+                    if log.ended:
+                        return
             await self._connection.run(_pause())
 
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -93,7 +93,7 @@ class Line:
         if isinstance(error, httpx.LocalProtocolError):
             raise error
         unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-        reason = str(error) or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         what = "cannot be reached" if unsent else "broke the connection off"
         return Unreachable(f"The server at {self.url} {what}: {reason}.", unsent=unsent)
 
@@ -175,7 +175,7 @@ class Connection:
             result: T = done.value
             return result
 
-    def lines(self, call: Call) -> Iterator[str]:
+    def lines(self, call: Call) -> Generator[str, None, None]:
         """The lines of an answer that goes on; they end when it does, or when it breaks off."""
         answer = self._retrying(call)(self._open, call)
         try:
@@ -271,7 +271,7 @@ class AsyncConnection:
             result: T = done.value
             return result
 
-    async def lines(self, call: Call) -> AsyncIterator[str]:
+    async def lines(self, call: Call) -> AsyncGenerator[str, None]:
         """The lines of an answer that goes on; they end when it does, or when it breaks off."""
         answer: httpx.Response = await self._retrying(call)(self._open, call)
         try:
