@@ -57,7 +57,9 @@ def test_a_training_from_a_network_to_a_prediction(server: Server, make_user: Pe
         assert starling.trainings.get(training).state is TrainingState.INITIAL
         starling.trainings.start(training)
         participants = [
-            threading.Thread(target=take_part, args=(server.url, person.token, training))
+            threading.Thread(
+                target=take_part, args=(server.url, person.token, training), daemon=True
+            )
             for person in (first, second)
         ]
         for participant in participants:

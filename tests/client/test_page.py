@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import starling_client
@@ -125,11 +125,14 @@ def test_the_snippets_take_a_training_to_its_end(server: Server) -> None:
         exec(f"async def take_part():\n{textwrap.indent(awaiting, '    ')}", names)  # noqa: S102
         asyncio.run(names["take_part"]())
 
-    with ThreadPoolExecutor(2) as threads:
-        participants = [threads.submit(run_loop), threads.submit(run_awaiting)]
-        exec(actor, everything)  # noqa: S102
-        for participant in participants:
-            participant.result()
+    # Daemons: what one of them waits for may never come, where the other one failed.
+    participants = [Thread(target=run, daemon=True) for run in (run_loop, run_awaiting)]
+    for participant in participants:
+        participant.start()
+    exec(actor, everything)  # noqa: S102
+    for participant in participants:
+        participant.join(timeout=60)
+        assert not participant.is_alive()
     with Starling(server.url, tokens["the-actor"]) as starling:
         (training,) = starling.trainings.list()
         assert training.state.is_over
