@@ -20,6 +20,8 @@ from starling_client.errors import WrongAddress
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 60.0
+# Of what the server looks through before it answers: models, updates, inputs.
+CHECKED_TIMEOUT_SECONDS = 600.0
 
 
 class Body(httpx.SyncByteStream, httpx.AsyncByteStream):

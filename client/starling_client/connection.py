@@ -46,6 +46,8 @@ FIRST_PATIENCE_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 30.0
 
+# Another request is at it, or there are too many.
+_BUSY = frozenset({423, 429})
 _REFUSALS: Mapping[int, type[Refused]] = {
     401: NotAuthenticated,
     403: NotAllowed,
@@ -106,7 +108,7 @@ class Line:
                 f"{self.url} sends on to {answer.headers.get('Location')}; use that address."
             )
         said = _said(answer)
-        if answer.status_code in {423, 429} or answer.is_server_error:
+        if answer.status_code in _BUSY or (answer.is_server_error and answer.status_code != 501):
             raise ServerBusy(said.detail, answer.status_code, _retry_after(answer))
         kind = _REFUSALS.get(answer.status_code, InvalidRequest)
         # An id that names nothing is a 400, as existing clients know it.

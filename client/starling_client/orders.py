@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from starling_client.calls import Call, Operation, fetch
+from starling_client.calls import CHECKED_TIMEOUT_SECONDS, Call, Operation, fetch
 from starling_client.errors import InvalidRequest, UnusableModel, WrongAddress
 from starling_client.model_files import tensor_bytes
 from starling_client.wire import Aggregation, Standing, Training, TrainingListed, Uncertainty, User
@@ -120,6 +120,7 @@ def create_model(
                 "input_shape": shape,
             },
             files={"model_file": model if isinstance(model, Path) else module_bytes(model)},
+            timeout_seconds=CHECKED_TIMEOUT_SECONDS,
             repeatable=False,
         ),
         ModelCreated,
@@ -214,7 +215,13 @@ def predict(model: Id, inputs: Tensor | bytes, *, seed: int | None) -> Operation
     if seed is not None:
         form["seed"] = seed
     content = tensor_bytes(inputs.detach().cpu()) if isinstance(inputs, Tensor) else inputs
-    answer = yield Call("POST", "/api/inference/", form=form, files={"model_input": content})
+    answer = yield Call(
+        "POST",
+        "/api/inference/",
+        form=form,
+        files={"model_input": content},
+        timeout_seconds=CHECKED_TIMEOUT_SECONDS,
+    )
     return _prediction(answer)
 
 

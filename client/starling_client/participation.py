@@ -118,7 +118,9 @@ class _Workplace:
 def _workplace(webhook: Webhook | None) -> Iterator[_Workplace]:
     woken = threading.Event()
     with contextlib.ExitStack() as open_while:
-        folder = open_while.enter_context(tempfile.TemporaryDirectory(prefix="starling-client-"))
+        folder = open_while.enter_context(
+            tempfile.TemporaryDirectory(prefix="starling-client-", ignore_cleanup_errors=True)
+        )
         receiver = None
         if webhook is not None:
             receiver = WebhookReceiver(webhook, woken)

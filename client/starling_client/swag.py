@@ -11,7 +11,7 @@ from starling_client.errors import BadSubmission
 
 
 class SwagMoments:
-    """Running means of θ and θ² over the steps at which `collect` was called.
+    """Running means of θ and θ² over the steps at which `collect` was called, on the CPU.
 
         moments = SwagMoments(model)
         for batch in batches:

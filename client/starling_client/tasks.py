@@ -12,7 +12,7 @@ import httpx
 import torch
 from torch import Tensor, nn
 
-from starling_client.calls import Call, Operation, decoded, metric_fields
+from starling_client.calls import CHECKED_TIMEOUT_SECONDS, Call, Operation, decoded, metric_fields
 from starling_client.connection import AsyncConnection, Connection, logger
 from starling_client.course import Course, TaskKind, Work
 from starling_client.errors import (
@@ -205,6 +205,7 @@ class Assignment:
                 "POST",
                 f"/api/models/{self._work.model_id}/",
                 form={"round": self.round, "model_file_upload": upload_id, **fields},
+                timeout_seconds=CHECKED_TIMEOUT_SECONDS,
             )
             return _sentence(answer)
         try:
@@ -214,6 +215,7 @@ class Assignment:
                 params=fields,
                 headers={"Content-Type": SAFETENSORS, **digest_header(path)},
                 body=FileBody(path, label=label),
+                timeout_seconds=CHECKED_TIMEOUT_SECONDS,
             )
         except Refused as refusal:
             # What lies between lets no PUT through, or the server knows only forms.
@@ -224,6 +226,7 @@ class Assignment:
                 f"/api/models/{self._work.model_id}/",
                 form={"round": self.round, **fields},
                 files={"model_file": path},
+                timeout_seconds=CHECKED_TIMEOUT_SECONDS,
             )
         return _sentence(answer)
 
@@ -241,6 +244,7 @@ class Assignment:
                 "first_moment_file": tensor_bytes(model.first),
                 "second_moment_file": tensor_bytes(model.second),
             },
+            timeout_seconds=CHECKED_TIMEOUT_SECONDS,
         )
         return _sentence(answer)
 

@@ -114,7 +114,9 @@ class ModelFiles:
         digest = download.tag.strip('"')
         path = (self._folder / f"{model_id}.part").rename(self._folder / f"{digest}.{suffix}")
         if known is not None:
-            known[1].unlink(missing_ok=True)
+            # Some systems keep a file that is still mapped; it goes with the folder.
+            with contextlib.suppress(OSError):
+                known[1].unlink()
         self._known[model_id, format] = (download.tag, path)
         return path
 

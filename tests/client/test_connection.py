@@ -59,6 +59,7 @@ def status_of(call: Call) -> Operation[object]:
     [
         pytest.param(refusal(503, "The database is away."), id="busy"),
         pytest.param(refusal(429, "Slower.", **{"Retry-After": "0"}), id="too-many"),
+        pytest.param(refusal(423, "Another request appends."), id="locked"),
         pytest.param(Reply(502, b"<html>bad gateway</html>"), id="proxy"),
         pytest.param(None, id="broken-off"),
         pytest.param(Reply(200, b'{"a": 1}', cut_after=3), id="cut-off"),
@@ -82,6 +83,7 @@ def test_what_may_succeed_later_is_asked_again(run: Run[object], failure: Reply 
         (409, "You delivered another update.", Conflict),
         (410, "That version is not kept.", NotFound),
         (413, "The body is larger than this address takes.", InvalidRequest),
+        (501, "Unsupported method.", InvalidRequest),
     ],
 )
 def test_a_refusal_is_raised_at_once_with_the_sentence_of_the_server(
