@@ -38,8 +38,9 @@ while true; do
                 wanted collecting "$round" || continue
                 api -o "$folder/model" "$URL/api/models/$model/?format=safetensors"
                 samples=$("$train" "$folder/model" "$folder/update")
+                # Without a slash behind the round: curl would append the name of the file.
                 api -T "$folder/update" -H "Content-Type: application/vnd.safetensors" \
-                    "$URL/api/models/$model/updates/$round/?sample_size=$samples" | jq -r .detail || continue
+                    "$URL/api/models/$model/updates/$round?sample_size=$samples" | jq -r .detail || continue
                 ;;
             MODEL_TEST_ROUND)
                 wanted testing "$((round - 1))" || continue
