@@ -158,9 +158,9 @@ def _tell(state: RetryCallState) -> None:
 class Connection:
     """Runs operations, and blocks until they are done."""
 
-    def __init__(self, line: Line, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, line: Line) -> None:
         self._line = line
-        self._http = httpx.Client(base_url=line.url, headers=line.headers(), transport=transport)
+        self._http = httpx.Client(base_url=line.url, headers=line.headers())
 
     def run(self, operation: Operation[T]) -> T:
         """The operation's result. Raises what the operation does not deal with."""
@@ -252,11 +252,9 @@ class Connection:
 class AsyncConnection:
     """Runs operations, and awaits what they wait for."""
 
-    def __init__(self, line: Line, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, line: Line) -> None:
         self._line = line
-        self._http = httpx.AsyncClient(
-            base_url=line.url, headers=line.headers(), transport=transport
-        )
+        self._http = httpx.AsyncClient(base_url=line.url, headers=line.headers())
 
     async def run(self, operation: Operation[T]) -> T:
         """The operation's result. Raises what the operation does not deal with."""

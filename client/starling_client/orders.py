@@ -83,8 +83,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """A prediction with its uncertainty, as far as the training's method gives one.
 
     Attributes:
-        inference: The (mean) output of the model, shape (batch, classes, …).
-        variance: Over the stochastic passes or members, shape of `inference`.
+        inference: Where the training has no uncertainty method the predicted classes, shape
+            (batch, …), integers; else the mean output of the passes, shape (batch, classes, …).
+        variance: Over the passes, shape of `inference`.
         std: Its square root.
         predictive_entropy: Of the mean prediction, nats, shape (batch, …): all uncertainty.
         expected_entropy: Mean entropy of the passes: what more data would not take away.

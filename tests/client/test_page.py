@@ -27,7 +27,8 @@ SCRIPTS = REPOSITORY / "examples" / "script"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    return [text for named, text in found if named == language]
 
 
 def test_the_diff_is_the_one_between_the_two_scripts() -> None:

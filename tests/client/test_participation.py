@@ -232,8 +232,12 @@ def test_a_large_update_goes_in_parts_and_where_no_put_gets_through_by_form(
 
 
 def test_a_training_that_ends_early_says_why(
-    server: Server, make_federation: MakeFederation
+    server: Server,
+    make_federation: MakeFederation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     federation = make_federation(rounds=2)
     aborted, removed = (
         starling_client.join(server.url, person.token, training=federation.training_id)
@@ -250,7 +254,7 @@ def test_a_training_that_ends_early_says_why(
     with pytest.raises(errors.TrainingFailed, match="The actor aborted the training"):
         next(aborted)
     # Nothing stays behind of either.
-    assert not list(Path(tempfile.gettempdir()).glob("starling-client-*"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_who_cannot_join_is_told_why(
