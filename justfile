@@ -4,7 +4,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 set positional-arguments := true
 
 # What .venv was made from; `just setup` has nothing to do while it is unchanged.
-made_from := sha256(sha256_file("pyproject.toml") + sha256_file("constraints.txt") + justfile_directory())
+made_from := sha256(sha256_file("pyproject.toml") + sha256_file("client/pyproject.toml") + sha256_file("constraints.txt") + justfile_directory())
 python := ".venv/bin/python"
 
 [private]
@@ -33,7 +33,7 @@ setup:
     rm -f .venv/made-from
     # Without --clear a half-made or moved environment would stay half-made.
     "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]' -e client
     echo "{{ made_from }}" > .venv/made-from
 
 # Train digits federatedly on this machine: --participants 5 --rounds 10 --alpha 0.5 --seed 0 --port N --exit
@@ -87,7 +87,7 @@ fmt: setup
 # Remove .venv and what the tools leave behind
 [group('develop')]
 clean:
-    rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+    rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist client/dist
     find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Fetch the vendored front-end assets again, as frontend_static/vendor/vendor.json pins them (--update: pin anew)
@@ -104,7 +104,7 @@ lock:
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     .venv/bin/python -m venv "$scratch/venv"
-    "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+    "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]' -e client
     {
         sed -n '/^#/p' constraints.txt
         # The build backend lives in an environment of its own, so freeze does not see it. Local

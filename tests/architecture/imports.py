@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ("backend", "compute", "examples")
+PACKAGES = ("backend", "compute", "examples", "starling_client")
+
+# Where a package lies, if not at the root: the SDK is a distribution of its own.
+FOLDERS = {"starling_client": "client/starling_client"}
 
 # Names that say nothing about what a module is for.
 BANNED_MODULE_NAMES = {
@@ -27,6 +30,17 @@ BACKEND_USES_OF_COMPUTE = (
 
 # What an example shares with the project, instead of a twin: arithmetic without a server in it.
 EXAMPLES_USES_OF_COMPUTE = ("compute.simulation.partitions",)
+
+# What a package may import of the others, and why no more.
+KNOWS: dict[str, tuple[tuple[str, ...], str]] = {
+    "backend": (("compute",), "the backend does not know who uses it"),
+    "compute": ((), "compute does not know who uses it"),
+    "examples": (
+        ("starling_client", *EXAMPLES_USES_OF_COMPUTE),
+        "examples talk HTTP, as any user does",
+    ),
+    "starling_client": ((), "the client installs alone, and knows the server by its REST API"),
+}
 
 # Everything else in compute is plain code that runs without Ray.
 MAY_IMPORT_RAY = (
@@ -96,8 +110,9 @@ def read_modules(root: Path) -> list[Module]:
     """Every module of the project's packages under `root`."""
     modules = []
     for package in PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
+        folder = root / FOLDERS.get(package, package)
+        for path in sorted(folder.rglob("*.py")):
+            parts = (package, *path.relative_to(folder).with_suffix("").parts)
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             modules.append(Module(name, ast.parse(path.read_text(), filename=str(path))))
     return modules
@@ -126,20 +141,16 @@ def _why_forbidden(module: Module, imported: str) -> str | None:
     def imports(*packages: str) -> bool:
         return any(is_within(imported, package) for package in packages)
 
-    own = imports(*PACKAGES, "client", "starling_client")
     if module.within("backend"):
         if imports("torch", "torchvision", "ray"):
             return "the web process never loads torch or ray"
         if imports("compute") and not imports(*BACKEND_USES_OF_COMPUTE):
             return "the backend knows compute by its contract, blobs and gateway only"
-        if own and not imports("backend", "compute"):
-            return "the backend does not know who uses it"
-    if module.within("compute") and own and not imports("compute"):
-        return "compute does not know who uses it"
     if module.within("compute") and imports("ray") and not module.within(*MAY_IMPORT_RAY):
         return "algorithms and formats run without Ray"
-    if module.within("examples") and own and not imports("examples", *EXAMPLES_USES_OF_COMPUTE):
-        return "examples talk HTTP, as any user does"
+    for package, (known, reason) in KNOWS.items():
+        if module.within(package) and imports(*PACKAGES) and not imports(package, *known):
+            return reason
     allowed = _only_these(module)
     if (
         allowed is not None

@@ -11,7 +11,8 @@ import pytest
 from tests.architecture.imports import PACKAGES, Module, read_modules
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DISTRIBUTIONS = (ROOT / "pyproject.toml", ROOT / "client" / "pyproject.toml")
+PROJECT, CLIENT = (tomllib.loads(path.read_text())["project"] for path in DISTRIBUTIONS)
 # `compression` is of Python 3.14; before, a backport stands in for it.
 STDLIB = {*sys.stdlib_module_names, "compression"}
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -41,6 +42,8 @@ EXTRA_OF = {
 
 
 def declared_for(module: Module) -> set[str]:
+    if module.within("starling_client"):
+        return names(CLIENT["dependencies"])
     declared = names(PROJECT["dependencies"])
     for package, extra in EXTRA_OF.items():
         if module.within(package):
@@ -64,7 +67,11 @@ def test_every_imported_distribution_is_declared(package: str) -> None:
 
 def test_every_declared_distribution_is_pinned() -> None:
     declared = names(
-        [*PROJECT["dependencies"], *(name for extra in EXTRAS.values() for name in extra)]
+        [
+            *PROJECT["dependencies"],
+            *CLIENT["dependencies"],
+            *(name for extra in EXTRAS.values() for name in extra),
+        ]
     )
     assert declared - pins().keys() == set()
 
@@ -73,6 +80,11 @@ def test_no_pin_names_a_build_of_one_machine() -> None:
     assert {name: version for name, version in pins().items() if "+" in version} == {}
 
 
-def test_the_build_backend_is_pinned_alike_in_both_files() -> None:
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+@pytest.mark.parametrize("path", DISTRIBUTIONS, ids=["server", "client"])
+def test_the_build_backend_is_pinned_alike_everywhere(path: Path) -> None:
+    build = tomllib.loads(path.read_text())["build-system"]["requires"]
     assert build == [f"hatchling=={pins()['hatchling']}"]
+
+
+def test_server_and_client_have_one_version() -> None:
+    assert PROJECT["version"] == CLIENT["version"]

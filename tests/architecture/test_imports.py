@@ -62,11 +62,15 @@ def test_the_walker_sees_every_package() -> None:
         ("compute/manager.py", ""),
         ("examples/digits/demo.py", "from backend.settings import Settings"),
         ("examples/digits/demo.py", "from compute.contract import ModelFormat"),
+        ("client/starling_client/tasks.py", "from compute.state_dicts import StateDict"),
+        ("client/starling_client/wire.py", "from backend.users.schemas import UserJson"),
+        ("client/starling_client/wire.py", "import examples.digits"),
+        ("client/starling_client/helpers.py", ""),
     ],
 )
 def test_a_planted_violation_is_found(tmp_path: Path, path: str, source: str) -> None:
     plant(tmp_path, path, source)
-    module = path.removesuffix(".py").replace("/", ".")
+    module = path.removeprefix("client/").removesuffix(".py").replace("/", ".")
     found = violations(tmp_path)
     assert found
     assert all(sentence.startswith(module) for sentence in found)
@@ -87,6 +91,8 @@ def test_a_planted_violation_is_found(tmp_path: Path, path: str, source: str) ->
         ("compute/ray_gateway.py", "import ray\nray.get(actor.fold.remote(update))"),
         ("compute/strategies/fedavg.py", "import torch\nfrom compute.contract import UpdateRef"),
         ("examples/digits/demo.py", "import httpx, os\nfrom examples.digits import shares"),
+        ("examples/script/after.py", "import starling_client"),
+        ("client/starling_client/tasks.py", "import torch\nfrom starling_client import wire"),
     ],
 )
 def test_what_the_design_allows_is_not_reported(tmp_path: Path, path: str, source: str) -> None:

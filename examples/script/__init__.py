@@ -1,0 +1,1 @@
+"""A script that trains alone (`before.py`), and in a federated training (`after.py`)."""
