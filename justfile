@@ -66,6 +66,11 @@ chaos *args: setup
 bench *args: setup
     @exec {{ python }} -m benchmarks "$@"
 
+# Build the documentation site from docs/ and the code into site/; arguments go to mkdocs build
+[group('develop')]
+docs *args: setup
+    @NO_MKDOCS_2_WARNING=1 {{ python }} -m mkdocs build --strict "$@"
+
 # Put the figures of `just bench` into docs/performance.md
 [group('maintain')]
 bench-page *args: setup
