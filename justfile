@@ -92,7 +92,7 @@ fmt: setup
 # Remove .venv and what the tools leave behind
 [group('develop')]
 clean:
-    rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+    rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
     find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Fetch the vendored front-end assets again, as frontend_static/vendor/vendor.json pins them (--update: pin anew)
