@@ -66,6 +66,11 @@ chaos *args: setup
 bench *args: setup
     @exec {{ python }} -m benchmarks "$@"
 
+# Build the documentation site from docs/ and the code into site/; arguments go to mkdocs build
+[group('develop')]
+docs *args: setup
+    @NO_MKDOCS_2_WARNING=1 {{ python }} -m mkdocs build --strict "$@"
+
 # Put the figures of `just bench` into docs/performance.md
 [group('maintain')]
 bench-page *args: setup
@@ -87,7 +92,7 @@ fmt: setup
 # Remove .venv and what the tools leave behind
 [group('develop')]
 clean:
-    rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist client/dist
+    rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist client/dist site
     find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Fetch the vendored front-end assets again, as frontend_static/vendor/vendor.json pins them (--update: pin anew)

@@ -275,6 +275,7 @@ def openapi_config(version: str, *, session_cookie: str) -> OpenAPIConfig:
         version=version,
         description="Federated learning: train one model together, keep the data at home.",
         path="/api/schema/document",
+        use_handler_docstrings=True,
         render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         security=[{"token": []}, {"basic": []}, {"session": []}],
         components=Components(

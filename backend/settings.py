@@ -30,6 +30,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server listens and what it takes.
 
     Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0: any free one.
+        debug: Whether every request is logged and demo data is served to anybody.
         public_url: How participants and compute workers reach this server; no trailing slash.
         max_upload_bytes: Largest accepted body of a model upload.
         max_body_bytes: Largest accepted body of any other request.
@@ -62,9 +65,9 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         data_dir: Folder of the SQLite database, the local blobs and the secret.
-        database_url: `sqlite:///path` or `postgresql://user:password@host/name`; None: SQLite in
-            the data directory.
-        blob_url: `file:///path` or `s3://bucket/prefix`; None: a folder in the data directory.
+        database_url: `sqlite:///path` or `postgresql://user:password@host/name`; unset: SQLite
+            in the data directory.
+        blob_url: `file:///path` or `s3://bucket/prefix`; unset: a folder in the data directory.
             It is this server's alone: what the database does not know is deleted from it.
         orphan_grace_seconds: How old a blob is before it is deleted for want of a row about it.
     """
@@ -89,7 +92,7 @@ class ComputeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which Ray cluster aggregates and predicts.
 
     Attributes:
-        ray_address: Cluster to connect to; None: one is started inside this server.
+        ray_address: Cluster to connect to; unset: one is started inside this server.
         dashboard: Whether an embedded cluster serves the Ray dashboard.
         dashboard_port: Port of the embedded cluster's dashboard; a free one if it is taken.
         check_timeout_seconds: An upload that takes longer to check is refused.
@@ -128,7 +131,12 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an operator can set; the secret is None when the data directory keeps it."""
+    """Everything an operator can set.
+
+    Attributes:
+        secret: What tokens, invitations, webhook keys and callbacks are made with, at least 32
+            characters; unset: made once and kept in the data directory.
+    """
 
     http: HttpSettings
     storage: StorageSettings

@@ -152,6 +152,10 @@ class PostgreSQL:
         self._server.psql(f"CREATE DATABASE {name};")
         return str(self._server.get_uri(name))
 
+    def programs(self) -> Path:
+        """Folder of the programs that belong to this server, such as pg_dump."""
+        return Path(psutil.Process(self._server.get_pid()).exe()).parent
+
     def halt(self) -> None:
         """End the server and its connections for a while."""
         self._server.stop()

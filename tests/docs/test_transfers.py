@@ -1,17 +1,16 @@
 """The commands of docs/transfers.md, run one after the other as a reader would."""
 
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 
+from tests.docs import pages
 from tests.federations import MakeFederation
 from tests.model_files import drifted, tiny, torchscript
-from tests.servers import REPOSITORY, Server
+from tests.servers import Server
 
 NEEDED = ("curl", "openssl", "zstd")
 
@@ -20,8 +19,8 @@ NEEDED = ("curl", "openssl", "zstd")
 def test_the_commands_of_the_page_do_what_it_says(
     server: Server, make_federation: MakeFederation, tmp_path: Path
 ) -> None:
-    page = (REPOSITORY / "docs" / "transfers.md").read_text()
-    begin, download, in_one_request, resumable = map(commands_of, page.split("\n## "))
+    sections = pages.Page("transfers.md").text.split("\n## ")
+    begin, download, in_one_request, resumable = map(commands_of, sections)
     federation = make_federation(participants=3, rounds=1)
     first, second, _ = federation.participants
     (tmp_path / "update.pt").write_bytes(torchscript(drifted(tiny(), seed=1)))
@@ -30,17 +29,7 @@ def test_the_commands_of_the_page_do_what_it_says(
 
     def run(commands: str, token: str) -> str:
         variables = {"URL": server.url, "TOKEN": token, "MODEL_ID": federation.model_id}
-        done = subprocess.run(
-            [str(shutil.which("bash")), "-euo", "pipefail", "-c", begin + commands],
-            cwd=tmp_path,
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return pages.run(begin + commands, tmp_path, variables)
 
     assert run(download, first.token).splitlines()[0] == "304"
     for printed in (run(in_one_request, second.token), run(resumable, first.token)):

@@ -1,0 +1,129 @@
+"""The site builds without a warning, needs no other host, and leaves no snippet untried."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from backend.settings import VARIABLES
+from tests.docs.pages import FOLDER, Page
+from tests.servers import REPOSITORY, bare_environment
+
+# What asks for another file when a page is opened; a link only does when somebody follows it.
+LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
+ELSEWHERE = ("http:", "https:", "//")
+
+# Which test runs the snippets of a page.
+RUN_BY = {
+    "audit.md": "backend/audit/test_audit_log.py",
+    "how-to/backup.md": "docs/test_backup.py",
+    "how-to/deploy.md": "docs/test_how_to.py",
+    "how-to/firewall.md": "docs/test_how_to.py",
+    "how-to/method.md": "docs/test_how_to.py",
+    "how-to/quorum.md": "docs/test_how_to.py",
+    "how-to/secure.md": "docs/test_how_to.py",
+    "how-to/upgrade.md": "docs/test_backup.py",
+    "notifications.md": "docs/test_how_to.py",
+    "quickstart.md": "docs/test_quickstart.py",
+    "simulation.md": "docs/test_simulation.py",
+    "trainings.md": "docs/test_how_to.py",
+    "transfers.md": "docs/test_transfers.py",
+}
+
+
+class Opened(HTMLParser):
+    """What a browser loads for a page, and its paragraphs."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.paragraphs: list[str] = []
+        self._in_paragraph = False
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        if (address := given.get(LOADED.get(tag, ""))) and given.get("rel") != "canonical":
+            self.loaded.append(address)
+        if tag == "p":
+            self.paragraphs.append("")
+        self._in_paragraph = tag == "p" or (self._in_paragraph and tag != "div")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_paragraph = self._in_paragraph and tag != "p"
+
+    def handle_data(self, text: str) -> None:
+        if self._in_paragraph:
+            self.paragraphs[-1] += text
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=REPOSITORY,
+        # Its notice is about Material's future, not about these pages.
+        env=bare_environment() | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARN" not in done.stdout + done.stderr
+    return folder
+
+
+def pages_of(site: Path) -> Iterator[Path]:
+    yield from site.rglob("*.html")
+
+
+def test_no_page_loads_anything_from_another_host(site: Path) -> None:
+    opened = {page: Opened(page).loaded for page in pages_of(site)}
+    assert len(opened) > 20
+    assert all(opened.values())
+    assert [
+        (page.name, address)
+        for page, loaded in opened.items()
+        for address in loaded
+        if address.startswith(ELSEWHERE)
+    ] == []
+    styles = [style.read_text() for style in site.rglob("*.css")]
+    assert styles
+    assert not any(re.search(r"(url\(|@import\s*)[\"']?(https?:)?//", style) for style in styles)
+
+
+def test_no_page_shows_its_markup(site: Path) -> None:
+    shown = [
+        (page.name, paragraph)
+        for page in pages_of(site)
+        for paragraph in Opened(page).paragraphs
+        if re.search(r"^(\||- |\d+\. |#+ )", paragraph, re.MULTILINE)
+    ]
+    assert shown == []
+
+
+def test_the_reference_has_every_address_command_and_setting(site: Path) -> None:
+    rest, cli, settings = (
+        (site / "reference" / f"{name}.html").read_text() for name in ("rest", "cli", "settings")
+    )
+    requests = set(re.findall(r"^\| `([^`]+)` \|", Page("access.md").text, re.MULTILINE))
+    assert len(requests) > 60
+    documented = {re.sub(r"/$", "", each) for each in re.findall(r"<code>(.+?)</code>", rest)}
+    assert {re.sub(r"/$", "", request) for request in requests} <= documented
+    assert all(f"<code>{variable.name}</code>" in settings for variable in VARIABLES)
+    for words in ("serve", "demo", "simulate", "verify", "user create", "user invite"):
+        assert f"Usage: starling {words} " in re.sub(r"<[^>]+>", "", cli)
+
+
+def test_every_snippet_is_run_by_a_test() -> None:
+    names = [str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.md")]
+    with_snippets = {name for name in names if Page(name).languages() - {"text"}}
+    assert with_snippets == RUN_BY.keys()
+    for name, test in RUN_BY.items():
+        assert name.rpartition("/")[2] in (REPOSITORY / "tests" / test).read_text(), name
