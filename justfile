@@ -66,6 +66,11 @@ chaos *args: setup
 bench *args: setup
     @exec {{ python }} -m benchmarks "$@"
 
+# Compute published results again: fedprox, feddc, calibration or all; --write puts them into docs/papers.md
+[group('develop')]
+papers *args: setup
+    @exec {{ python }} -m benchmarks.papers "$@"
+
 # Put the figures of `just bench` into docs/performance.md
 [group('maintain')]
 bench-page *args: setup

@@ -27,12 +27,12 @@ def write_plot(title: str, reports: Sequence[RoundReport], paths: Sequence[Path]
         drawing = Figure(figsize=(7, 2.2 * (len(metrics) + 1)), layout="constrained")
         axes = drawing.subplots(len(metrics) + 1, 1, sharex=True, squeeze=False)[:, 0]
         for axis, name in zip(axes, metrics, strict=False):
-            for part, dashes in (("training", "--"), ("test", "-")):
+            for part, style in (("training", "C1--"), ("test", "C0-")):
                 found = [(each.round, getattr(each, part).get(name)) for each in reports]
                 known = [(round, value) for round, value in found if value is not None]
                 if known:
                     # A single round would be an invisible line.
-                    axis.plot(*zip(*known, strict=True), dashes, marker=".", label=part)
+                    axis.plot(*zip(*known, strict=True), style, marker=".", label=part)
             axis.set_ylabel(name)
             axis.grid(alpha=0.3)
             axis.legend()
