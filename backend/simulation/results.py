@@ -62,10 +62,10 @@ def save_results(simulated: Simulated, folder: Path) -> dict[str, str]:
     missing = {}
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
-        if _is_installed("pyarrow"):
+        if _is_installed("polars"):
             write_parquet(table, folder / f"{name}.parquet")
         else:
-            missing["pyarrow"] = "Parquet"
+            missing["polars"] = "Parquet"
     if _is_installed("matplotlib"):
         write_plot(simulated.experiment.name, reports, [folder / name for name in PLOTS])
     else:

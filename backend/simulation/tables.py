@@ -82,17 +82,17 @@ def write_parquet(table: Table, path: Path) -> None:
     """The same columns, typed.
 
     Raises:
-        ImportError: pyarrow is not installed.
+        ImportError: polars is not installed.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
+    # Not pyarrow: where that is installed, Ray loads it into every process, 40 MiB each.
+    import polars as pl
 
-    arrays = {
+    columns = [
         # A column of nothing but None would have no type.
-        name: pa.array(values, type=pa.float64() if None in values else None)
+        pl.Series(name, values, dtype=pl.Float64 if None in values else None, strict=False)
         for name, values in table.items()
-    }
-    parquet.write_table(pa.table(arrays), path)
+    ]
+    pl.DataFrame(columns).write_parquet(path)
 
 
 def metric_names(metrics: Iterable[dict[str, float]]) -> list[str]:

@@ -6,8 +6,8 @@ from io import StringIO
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
-from pyarrow import parquet
 from rich.console import Console
 
 from backend.simulation import Experiment, Simulated, save_results, simulate
@@ -81,14 +81,14 @@ def test_participants_add_up_to_the_participations(tmp_path: Path) -> None:
 def test_parquet_has_the_columns_and_rows_of_the_csv(tmp_path: Path, table: str) -> None:
     simulated(tmp_path)
     from_csv = rows(tmp_path / f"{table}.csv")
-    from_parquet = parquet.read_table(tmp_path / f"{table}.parquet")
-    assert from_parquet.column_names == list(from_csv[0])
+    from_parquet = pl.read_parquet(tmp_path / f"{table}.parquet")
+    assert from_parquet.columns == list(from_csv[0])
     as_text = [
         {
             name: "" if value is None else str(value).lower() if value in (True, False) else value
             for name, value in row.items()
         }
-        for row in from_parquet.to_pylist()
+        for row in from_parquet.to_dicts()
     ]
     assert [{name: str(value) for name, value in row.items()} for row in as_text] == from_csv
 
@@ -98,9 +98,9 @@ def test_a_round_in_which_nobody_answers_is_written_too(tmp_path: Path) -> None:
         tmp_path, participants={"count": 20, "drop_outs": {"probability": 1.0}}, rounds=1
     )
     assert run.reports[-1].outcome is Outcome.GIVEN_UP
-    table = parquet.read_table(tmp_path / "participations.parquet")
-    assert str(table.schema.field("after_seconds").type) == "double"
-    assert table.column("after_seconds").null_count == 10
+    table = pl.read_parquet(tmp_path / "participations.parquet")
+    assert table.schema["after_seconds"] == pl.Float64
+    assert table["after_seconds"].null_count() == 10
 
 
 def test_the_experiment_says_its_seed_and_what_only_python_knows(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_what_is_not_installed_is_left_out_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = simulated(tmp_path / "all")
-    for package in ("pyarrow", "matplotlib"):
+    for package in ("polars", "matplotlib"):
         monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    assert save_results(run, tmp_path / "few") == {"pyarrow": "Parquet", "matplotlib": "plot"}
+    assert save_results(run, tmp_path / "few") == {"polars": "Parquet", "matplotlib": "plot"}
     suffixes = {path.suffix for path in (tmp_path / "few").iterdir()}
     assert suffixes == {".csv", ".json", ".safetensors", ".toml"}
 
