@@ -71,6 +71,11 @@ bench *args: setup
 docs *args: setup
     @NO_MKDOCS_2_WARNING=1 {{ python }} -m mkdocs build --strict "$@"
 
+# Compute published results again: fedprox, feddc, calibration or all; --write puts them into docs/papers.md
+[group('develop')]
+papers *args: setup
+    @exec {{ python }} -m benchmarks.papers "$@"
+
 # Put the figures of `just bench` into docs/performance.md
 [group('maintain')]
 bench-page *args: setup

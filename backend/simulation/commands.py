@@ -39,21 +39,16 @@ class CannotSimulate(StartupError):
     type=click.IntRange(0, 10_000),
     help="How many Ray workers; 0: none, all in this process.  [default: one per CPU]",
 )
-@click.option("--plot", is_flag=True, help="Also draw rounds.svg (needs matplotlib).")
-def simulate_command(
-    experiment_file: Path, out: Path | None, workers: int | None, plot: bool
-) -> None:
+def simulate_command(experiment_file: Path, out: Path | None, workers: int | None) -> None:
     """Rehearse a training with virtual participants on Ray.
 
     RAY_ADDRESS says which cluster; without it one is started on this machine. The same experiment
     gives the same results, whatever the number of workers.
     """
     experiment = load_experiment(experiment_file)
-    if plot:
-        results.require_plotting()
+    results.require_toml()
     folder = out or experiment_file.parent / experiment_file.stem
     console = Console(highlight=False, soft_wrap=True)
-    reports: list[RoundReport] = []
     console.print(
         f"{experiment.participants.count} participants, {experiment.rounds} rounds of "
         f"{experiment.aggregation_method}"
@@ -67,22 +62,19 @@ def simulate_command(
         ) as simulated:
             with _Shown(console, experiment.rounds) as shown:
                 for report in simulated:
-                    reports.append(report)
                     shown.follow(report)
-            folder.mkdir(parents=True, exist_ok=True)
-            simulated.save_model(folder / results.MODEL)
-            shares = simulated.shares
+            missing = results.save_results(simulated, folder)
     except (SimulationFailed, ConnectionError) as error:
         raise CannotSimulate(str(error)) from error
     except OSError as error:
         raise CannotSimulate(f"Results cannot be written: {error.strerror}.") from error
-    results.write_rounds(folder, reports)
-    results.write_participants(folder, shares, reports)
-    results.write_summary(folder, experiment, reports)
-    if plot:
-        results.write_plot(folder, experiment.name, reports)
-    _conclude(console, reports, folder)
-    last = reports[-1]
+    _conclude(console, simulated.reports, folder)
+    for package, files in missing.items():
+        console.print(
+            f"Without {package} there is no {files}: pip install 'starling-fl[simulate]'.",
+            markup=False,
+        )
+    last = simulated.reports[-1]
     if last.outcome is Outcome.GIVEN_UP:
         raise CannotSimulate(
             f"Round {last.round} was given up, as a server would: {last.delivered} of at least "

@@ -8,7 +8,7 @@ what comes too late, or never, leaves no trace in a training.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +63,27 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     gave_up: bool
 
 
+class Answer(StrEnum):
+    """What became of a participant that was asked for an update."""
+
+    DELIVERED = "delivered"
+    LATE = "late"
+    DROPPED_OUT = "dropped_out"
+
+
+class Participation(msgspec.Struct, frozen=True):
+    """A participant in a round that it was drawn for.
+
+    Attributes:
+        participant: Its number.
+        after_seconds: From the round's start to its update; None where it dropped out.
+    """
+
+    participant: int
+    answer: Answer
+    after_seconds: float | None
+
+
 class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
     """One round of a simulation.
 
@@ -73,7 +94,7 @@ class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
         samples: Behind the updates that were aggregated or handed on.
         training: Metrics of the local training, as weighted means.
         test: Metrics of the global model; empty where the round has no test.
-        members: The numbers of those who delivered.
+        participations: Of all who were drawn, in the order of their numbers.
         wall_seconds: What the round took here; the only figure that two runs differ in.
     """
 
@@ -90,7 +111,7 @@ class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     training: dict[str, float]
     test: dict[str, float]
-    members: list[int]
+    participations: list[Participation]
     wall_seconds: float
 
 
@@ -165,8 +186,9 @@ def rounds(experiment: Experiment, simulation: Simulation) -> Iterator[RoundRepo
         drawn = participants
         if options.cohort is not None:
             drawn = draw_cohort(participants, options.cohort, f"{seed}:{index}")
+        answers = {each.int: population.answer_seconds(index, each.int) for each in drawn}
         collected = collect(
-            {each.int: population.answer_seconds(index, each.int) for each in drawn},
+            answers,
             quorum=options.quorum,
             deadline_seconds=options.round_deadline_seconds,
         )
@@ -200,7 +222,7 @@ def rounds(experiment: Experiment, simulation: Simulation) -> Iterator[RoundRepo
             samples=trained.samples,
             training=trained.metrics,
             test=simulation.test() if is_tested else {},
-            members=collected.delivered,
+            participations=_participations(answers, collected),
             wall_seconds=time.perf_counter() - started,
         )
         if collected.gave_up:
@@ -211,15 +233,44 @@ def rounds(experiment: Experiment, simulation: Simulation) -> Iterator[RoundRepo
             participants = [each for each in participants if each.int not in missed]
 
 
+def _participations(
+    answers: Mapping[int, float | None], collected: Collection
+) -> list[Participation]:
+    by_answer = {
+        Answer.DELIVERED: collected.delivered,
+        Answer.LATE: collected.late,
+        Answer.DROPPED_OUT: collected.dropped_out,
+    }
+    return sorted(
+        (
+            Participation(number, answer, answers[number])
+            for answer, numbers in by_answer.items()
+            for number in numbers
+        ),
+        key=lambda each: each.participant,
+    )
+
+
 @dataclass(frozen=True)
 class Simulated:
-    """An experiment that is ready to run; iterating over it runs it, once."""
+    """An experiment that is ready to run; iterating over it runs it, once.
+
+    Attributes:
+        folder: Where relative paths in the experiment begin.
+        is_custom: The participants were given in Python, so the experiment does not describe them.
+        reports: Of the rounds until now.
+    """
 
     experiment: Experiment
     simulation: Simulation
+    folder: Path
+    is_custom: bool
+    reports: list[RoundReport] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[RoundReport]:
-        return rounds(self.experiment, self.simulation)
+        for report in rounds(self.experiment, self.simulation):
+            self.reports.append(report)
+            yield report
 
     @property
     def shares(self) -> list[Share]:
@@ -245,7 +296,7 @@ def simulate(
         with simulate(experiment) as simulated:
             for report in simulated:
                 print(report.round, report.test)
-            simulated.save_model(Path("model.safetensors"))
+            save_results(simulated, Path("results"))
 
     Args:
         participants: Of one's own (`compute.simulation.custom`), in place of the experiment's
@@ -263,7 +314,8 @@ def simulate(
     from compute.simulation.sessions import open_simulation
 
     experiment.check()
-    chosen = participants or experiment.classification(folder or Path())
+    folder = folder or Path()
+    chosen = participants or experiment.classification(folder)
     with open_simulation(
         chosen,
         strategy=experiment.strategy,
@@ -276,4 +328,4 @@ def simulate(
             raise BadExperiment(
                 f"participants.count: it is {count}, but {len(simulation.shares)} are given."
             )
-        yield Simulated(experiment, simulation)
+        yield Simulated(experiment, simulation, folder, is_custom=participants is not None)

@@ -37,7 +37,8 @@ def pins() -> dict[str, str]:
 EXTRA_OF = {
     "examples": "demo",
     "compute.simulation": "simulate",
-    "backend.simulation.results": "simulate",
+    "backend.simulation.drawing": "simulate",
+    "backend.simulation.tables": "simulate",
 }
 
 

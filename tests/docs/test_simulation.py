@@ -17,6 +17,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
+def files_of_the_page() -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE))
+
+
 def run(*command: str, folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
         command,
@@ -46,8 +50,7 @@ def test_a_thousand_participants_are_simulated_as_the_page_says(
     )
 
     assert "1000 participants, 20 rounds of FedAvg" in shown
-    files = set(re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE))
-    assert files == {path.name for path in (tmp_path / "digits").iterdir()}
+    assert {path.name for path in (tmp_path / "digits").iterdir()} == files_of_the_page()
     assert shown.splitlines()[-3].startswith("round,outcome,drawn,delivered")
 
 
@@ -56,3 +59,4 @@ def test_the_program_of_the_page_prints_its_rounds(tmp_path: Path) -> None:
     lines = run(sys.executable, "-c", program, folder=tmp_path, environment={}).splitlines()
     assert len(lines) == 10
     assert lines[-1].startswith("9 25 {'weight': ")
+    assert {path.name for path in (tmp_path / "fifty").iterdir()} == files_of_the_page()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.backend.simulation.experiments import DIGITS
 from tests.servers import REPOSITORY, RayCluster, bare_environment, command
 
-FILES = ("rounds.csv", "participants.csv", "model.safetensors")
+SUMMARY = "summary.json"
 
 
 def simulate(
@@ -36,7 +37,12 @@ def written(folder: Path, text: str = DIGITS) -> str:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    """Of every file that is to be the same in each run."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.name != SUMMARY
+    }
 
 
 def test_any_number_of_workers_leaves_the_same_bytes(
@@ -52,11 +58,12 @@ def test_any_number_of_workers_leaves_the_same_bytes(
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stderr == ""
         found[workers] = digests(tmp_path / workers)
+    assert len(found["0"]) == 10
     assert found["0"] == found["1"] == found["2"]
 
 
 def test_results_say_what_happened(tmp_path: Path) -> None:
-    done = simulate(written(tmp_path), "--workers", "0", "--plot")
+    done = simulate(written(tmp_path), "--workers", "0")
 
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "digits"
@@ -65,19 +72,31 @@ def test_results_say_what_happened(tmp_path: Path) -> None:
     assert [row["round"] for row in rows] == ["0", "1", "2"]
     assert all(row["drawn"] == "10" and row["outcome"] == "aggregated" for row in rows)
     assert all(0 <= float(row["test_accuracy"]) <= 1 for row in rows)
-    with (folder / "participants.csv").open() as file:
-        people = list(csv.DictReader(file))
-    assert len(people) == 40
-    assert sum(int(row["samples"]) for row in people) == sum(
-        int(row[f"class_{label}"]) for row in people for label in range(10)
-    )
-    delivered = sum(int(row["delivered"]) for row in rows)
-    assert sum(int(row["delivered"]) for row in people) == delivered
-    summary = msgspec.json.decode((folder / "summary.json").read_bytes())
+    summary = msgspec.json.decode((folder / SUMMARY).read_bytes())
     assert summary["rounds"] == 3
     assert summary["test"]["accuracy"] == float(rows[-1]["test_accuracy"])
     assert load_file(folder / "model.safetensors")["0.weight"].shape == (8, 64)
-    assert (folder / "rounds.svg").read_text().startswith("<?xml")
+    assert (folder / "plot.svg").read_text().startswith("<?xml")
+    with Image.open(folder / "plot.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_the_folder_is_all_that_it_takes_to_run_the_experiment_again(tmp_path: Path) -> None:
+    shares = [[number, number + 40] for number in range(40)]
+    (tmp_path / "mine.json").write_bytes(msgspec.json.encode(shares))
+    partition = '{ kind = "dirichlet", alpha = 0.5 }'
+    given = DIGITS.replace(partition, '{ kind = "given", file = "mine.json" }')
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert simulate(written(tmp_path, given), "--workers", "0", "--out", str(first)).returncode == 0
+    first.rename(tmp_path / "moved")
+    (tmp_path / "mine.json").unlink()
+
+    done = simulate(
+        *(str(tmp_path / "moved" / "experiment.toml"), "--workers", "0", "--out", str(again))
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert digests(again) == digests(tmp_path / "moved")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Published results, computed again by this project's strategies and uncertainty methods."""
