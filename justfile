@@ -56,7 +56,7 @@ test *args: setup
 screenshots *args: setup
     @exec {{ python }} -m tests.console "$@"
 
-# Kill things during real trainings: --runs 100 --seed 0 --database both --only RUN; or --participants 1000
+# Kill things during real trainings: --runs 100 --seed 0 --database both --from RUN, --only RUN; or --participants 1000
 [group('develop')]
 chaos *args: setup
     @exec {{ python }} -m tests.chaos "$@"

@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         if given.participants is not None:
             return _crowd(given.participants, given.rounds, databases)
         runs = given.runs if given.only is None else given.only + 1
-        scenarios = campaign(given.seed, runs, databases)[given.only or 0 :]
+        first = given.first if given.only is None else given.only
+        scenarios = campaign(given.seed, runs, databases)[first:]
         repeat = f"just chaos --seed {given.seed} --database {shlex.quote(given.database)} --only"
         return _campaign(scenarios, repeat)
     except KeyboardInterrupt:
@@ -59,6 +60,14 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         help="both: runs take turns on two servers",
     )
     parser.add_argument("--only", type=int, metavar="RUN", help="repeat this run of a campaign")
+    parser.add_argument(
+        "--from",
+        dest="first",
+        type=int,
+        default=0,
+        metavar="RUN",
+        help="go on with a campaign that was interrupted",
+    )
     parser.add_argument(
         "--participants",
         type=int,

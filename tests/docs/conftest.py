@@ -22,6 +22,7 @@ class Deployed:
         run(commands, folder, self.operator({"PASSWORD": ADMIN_PASSWORD}))
         token = (folder / "admin.token").read_text().strip()
         self.admin = server.client(headers={"Authorization": f"Token {token}"})
+        self._people: list[Person] = []
 
     def operator(self, more: dict[str, str] | None = None) -> dict[str, str]:
         """The environment of who operates the server."""
@@ -36,7 +37,16 @@ class Deployed:
         assert answer.status_code == 201, answer.text
         token = answer.json()["token"]
         client = self.server.client(headers={"Authorization": f"Token {token}"})
-        return Person(answer.json()["id"], username, password, token, answer.json(), client)
+        created = answer.json()
+        made = Person(created["id"], username, password, token, created, client)
+        self._people.append(made)
+        return made
+
+    def close(self) -> None:
+        """Close the connections of everyone."""
+        self.admin.close()
+        for person in self._people:
+            person.client.close()
 
 
 def deployed_settings() -> dict[str, str]:
@@ -57,5 +67,5 @@ def deployed(
     server.start_and_wait()
     made = Deployed(server, folder)
     yield made
-    made.admin.close()
+    made.close()
     server.stop()
