@@ -213,7 +213,9 @@ def compute(*, rounds: int = 200, seed: int = 0) -> Paper:
             f"{PER_ROUND} devices a round, {EPOCHS} local epochs, batches of {BATCH_SIZE}, "
             f"learning rate {LEARNING_RATE}, {rounds} rounds. Stragglers do 1 to {EPOCHS - 1} "
             "epochs: FedAvg drops them, FedProx keeps what they did. Who is drawn, who is "
-            "slow and the order of samples are the same for every method."
+            "slow and the order of samples are the same for every method. "
+            f"Loss (of all training samples) and test accuracy are means of the last {LAST_ROUNDS} "
+            "rounds; jumps: the mean change of the loss from one round to the next."
         ),
         claims=_claims(courses),
         headers=["data", "stragglers", *(f"{name}: accuracy / loss / jumps" for name in names)],
@@ -252,7 +254,8 @@ def _claims(
             why=(
                 "The paper averages over five data sets, of which one is synthetic and four are "
                 "MNIST, FEMNIST, Shakespeare and Sent140, with the best μ for each; here are the "
-                "synthetic ones only, drawn anew, all with μ = 1."
+                "synthetic ones only, drawn anew, all with μ = 1. FedAvg of one device a round "
+                "jumps, but catches up with time."
             ),
         ),
         Claim(
