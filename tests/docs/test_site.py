@@ -20,6 +20,7 @@ ELSEWHERE = ("http:", "https:", "//")
 # Which test runs the snippets of a page.
 RUN_BY = {
     "audit.md": "backend/audit/test_audit_log.py",
+    "client.md": "client/test_page.py",
     "how-to/backup.md": "docs/test_backup.py",
     "how-to/deploy.md": "docs/test_how_to.py",
     "how-to/firewall.md": "docs/test_how_to.py",
