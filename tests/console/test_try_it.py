@@ -581,7 +581,7 @@ def test_another_model_is_asked_about_the_same_input(browse: Browsing, shelf: Sh
     expect(answer(page)).to_contain_text("These are the model's raw outputs, not probabilities")
     expect(answer(page).locator(".split")).to_have_count(0)
     expect(answer(page).locator(".headline").first).to_have_text(
-        re.compile(r"^Output \d, -?[\d.]+ ± [\d.]+$")
+        re.compile(r"^Output \d, -?[\d.]+\s±\s[\d.]+$")
     )
     expect(page).to_have_url(re.compile(shelf.raw))
     look(page)

@@ -1,7 +1,7 @@
 /** An image: dropped, chosen or pasted. */
 import { CheckField, Field } from "../../components/field.js";
 import { toast } from "../../components/toast.js";
-import { html, useEffect, useRef, useState } from "../../html.js";
+import { html, useLayoutEffect, useRef, useState } from "../../html.js";
 import { fromBitmap } from "./pixels.js";
 import { isGreyFile } from "./png.js";
 
@@ -51,7 +51,8 @@ export function useImages(wanted, onTake, onImage) {
 
   const latest = useRef(null);
   latest.current = { take, wanted };
-  useEffect(() => {
+  // With the page, not after it: what is dropped in between would have the browser leave.
+  useLayoutEffect(() => {
     const listeners = {
       paste(event) {
         const [file] = event.clipboardData?.files ?? [];
