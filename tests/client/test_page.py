@@ -58,7 +58,7 @@ def test_the_commands_federate_the_script(server: Server, tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=270,
     )
     logs = "".join(log.read_text() for log in tmp_path.glob("*.log"))
     assert done.returncode == 0, done.stdout + done.stderr + logs
