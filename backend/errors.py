@@ -30,7 +30,7 @@ StartupError                       ends `starling` with one line and exit code 1
 import logging
 from collections.abc import Mapping
 from enum import Enum
-from typing import cast
+from typing import Literal, cast, get_args, get_origin
 
 from litestar import Request, Response
 from litestar.datastructures import State
@@ -363,12 +363,13 @@ def _choices(request: AnyRequest, parameter: str) -> list[str]:
     handler = cast("BaseRouteHandler", request.scope["route_handler"])
     given = handler.parsed_fn_signature.parameters.get(parameter)
     kinds = [] if given is None else [kind.annotation for kind in given.inner_types or (given,)]
-    return [
-        str(member.value)
-        for kind in kinds
-        if isinstance(kind, type) and issubclass(kind, Enum)
-        for member in kind
-    ]
+    words: list[str] = []
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            words += [str(word) for word in get_args(kind)]
+        elif isinstance(kind, type) and issubclass(kind, Enum):
+            words += [str(member.value) for member in kind]
+    return words
 
 
 def named_field(message: str) -> tuple[str, str]:

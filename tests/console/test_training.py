@@ -158,7 +158,7 @@ def test_training_is_watched_to_its_end_and_its_model_is_asked(
     page.get_by_role("textbox", name="Numbers").fill(json.dumps(image))
     page.get_by_role("region", name="Input").get_by_role("button", name="Ask the model").click()
     answer = page.get_by_role("region", name="Answer")
-    headline = re.compile(r"^Class \d, [\d.]+ % ± [\d.]+ %$")
+    headline = re.compile(r"^Class \d, [\d.]+\s%\s±\s[\d.]+\s%$")
     expect(answer.locator(".headline").first).to_have_text(headline)
     expect(answer.get_by_text("What the model does not know").first).to_be_visible()
 
