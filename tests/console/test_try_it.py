@@ -530,7 +530,11 @@ def test_everything_is_done_by_touch(browse: Browsing, world: World, asked: Aske
 
 
 def tap(target: Locator, shown: Locator) -> None:
-    """Tap until what it does is shown: one that a busy machine draws out is a long press."""
+    """Tap until what it does is shown.
+
+    A tap clicks nothing where it follows another touch within a moment, as a person's does not, or
+    where a busy machine draws it out to a long press.
+    """
     for _ in range(3):
         target.tap()
         try:
