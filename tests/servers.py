@@ -40,11 +40,15 @@ def free_port() -> int:
 
 
 def bare_environment() -> dict[str, str]:
-    """This process's environment without anything that would configure Starling or Ray."""
+    """This process's environment without anything that would configure Starling or Ray.
+
+    Nor Python's output: unbuffered, `print` writes a line and its end one by one, and the lines of
+    processes that share a pipe, as a terminal's jobs do, run into each other.
+    """
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("STARLING_", "RAY_"))
+        if not name.startswith(("STARLING_", "RAY_")) and name != "PYTHONUNBUFFERED"
     }
 
 
