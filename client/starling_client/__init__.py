@@ -16,6 +16,7 @@ An actor:
 
 from starling_client import errors
 from starling_client.actor import AsyncStarling, Starling, register
+from starling_client.clipping import clip_update
 from starling_client.course import TaskKind
 from starling_client.errors import StarlingError
 from starling_client.events import Event
@@ -40,6 +41,7 @@ __all__ = [
     "Task",
     "TaskKind",
     "Webhook",
+    "clip_update",
     "errors",
     "join",
     "join_async",

@@ -21,6 +21,7 @@ ELSEWHERE = ("http:", "https:", "//")
 RUN_BY = {
     "audit.md": "backend/audit/test_audit_log.py",
     "client.md": "client/test_page.py",
+    "examples.md": "client/test_examples.py",
     "how-to/backup.md": "docs/test_backup.py",
     "how-to/deploy.md": "docs/test_how_to.py",
     "how-to/firewall.md": "docs/test_how_to.py",

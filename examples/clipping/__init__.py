@@ -1,0 +1,1 @@
+"""Updates of bounded norm, as differential privacy needs them: three sites with digits."""
