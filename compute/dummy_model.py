@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -10,9 +11,8 @@ from compute.blobs import BlobStore
 from compute.contract import DummyModel
 from compute.formats import inspect_model, inspect_preprocessing
 
-# Imported for its effect before any other import from torchvision.
-from compute.torchvision_guard import torchvision as _torchvision  # noqa: F401 isort:skip
-from torchvision.transforms import v2
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 MNIST_MEAN = 0.1307
 MNIST_DEVIATION = 0.3015
@@ -59,8 +59,14 @@ def digits_cnn() -> nn.Sequential:
     )
 
 
-def digits_preprocessing() -> v2.Compose:
+def digits_preprocessing() -> "v2.Compose":
     """From an image of any size to (1, 28, 28), float32, with MNIST's mean and deviation."""
+    # Here, because checks of models do without: the import takes longer than torch's own.
+    # isort: off
+    import compute.torchvision_guard  # noqa: F401 - before any other import from torchvision
+    from torchvision.transforms import v2
+    # isort: on
+
     return v2.Compose(
         [
             v2.ToImage(),

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from compute.allowed_classes import FUNCTIONS, module_classes, register_allowed_classes
+from compute.allowed_classes import FUNCTIONS, module_classes
 from compute.archive_layouts import (
     Skeleton,
     known_template,
@@ -113,7 +113,7 @@ def load_preprocessing(path: Path) -> Callable[[object], object]:
     loaded = _load(path)
     if isinstance(loaded, nn.Module):
         return loaded
-    if type(loaded) in register_allowed_classes() and callable(loaded):
+    if callable(loaded) and type(loaded) in _classes_for(path):
         return loaded
     raise _rejected(
         f"The file holds a {type(loaded).__name__}, not a preprocessing module.",
@@ -435,7 +435,9 @@ def _require_small_directory(path: Path) -> None:
 
 
 def _load_torchscript(path: Path) -> torch.jit.ScriptModule:
-    require_harmless_source(path)
+    if require_harmless_source(path):
+        # Operators are known once they were imported.
+        import compute.torchvision_guard  # noqa: F401
     module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")
     require_harmless_graphs(module)
     _require_plain_tensors(_module_state(module), path)
@@ -459,7 +461,7 @@ def _load_safetensors(path: Path) -> StateDict:
 
 
 def _load_pickled(path: Path) -> object:
-    allowed = register_allowed_classes()
+    allowed = _classes_for(path)
     unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     if unknown:
         raise Rejected(
@@ -475,6 +477,16 @@ def _load_pickled(path: Path) -> object:
     if isinstance(loaded, nn.Module):
         loaded.eval()  # walks the whole tree, and so fails here for one that contains itself
     return loaded
+
+
+def _classes_for(path: Path) -> frozenset[type]:
+    """The classes that a pickle may name; torchvision is imported only for those that name it."""
+    pickled: bytes = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")  # noqa: SLF001
+    if b"torchvision." not in pickled:
+        return module_classes()
+    from compute.allowed_transforms import transform_classes
+
+    return module_classes() | transform_classes()
 
 
 def _tensors_in(loaded: object, allowed: frozenset[type]) -> Iterator[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ rounded one after the other; the order in which squares are added is the process
 Sorting: a few columns of all rows stay in a core's first cache while all comparators go over them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import NamedTuple, Protocol, cast
@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, cast
 import numba
 import numpy as np
 import torch
+from numba.core.typing.templates import Signature
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,18 +51,32 @@ def _add_measured(
     return squares
 
 
-def _signature(accumulator: numba.types.Float) -> object:
+def _signature(accumulator: numba.types.Float) -> Signature:
     given = numba.types.Array(numba.float32, 1, "C", readonly=True)
     return numba.float64(numba.types.Array(accumulator, 1, "C"), given, given, accumulator)
 
 
+def _compiled(
+    function: Callable[..., object], signatures: list[Signature], fastmath: set[str]
+) -> Callable[..., object]:
+    """Machine code for this processor, kept on disk: making it takes a second of every process."""
+    try:
+        made = numba.njit(signatures, cache=True, nogil=True, fastmath=fastmath)(function)
+    except (RuntimeError, OSError):
+        # No folder beside this file or at home can be written, or there is no room.
+        made = numba.njit(signatures, nogil=True, fastmath=fastmath)(function)
+    return cast("Callable[..., object]", made)
+
+
 # Only the order of a sum may be changed, which leaves the squares to vector instructions; products
 # and sums are not contracted to one operation that rounds once.
-_compiled = cast(
+_add_measured_compiled = cast(
     "_AddMeasured",
-    numba.njit(
-        [_signature(numba.float64), _signature(numba.float32)], nogil=True, fastmath={"reassoc"}
-    )(_add_measured),
+    _compiled(
+        _add_measured,
+        [_signature(numba.float64), _signature(numba.float32)],
+        fastmath={"reassoc"},
+    ),
 )
 
 
@@ -98,8 +113,13 @@ def _bring_to_middle(
         high[start : start + width] = tile[count // 2, :width]
 
 
-# Compiled when it is first called: few trainings take medians. Minimum and maximum round nothing.
-_bring_to_middle_compiled = cast("_BringToMiddle", numba.njit(nogil=True)(_bring_to_middle))
+@cache
+def _bring_to_middle_compiled() -> _BringToMiddle:
+    """Made when it is first wanted: few trainings take medians. No comparator rounds anything."""
+    rows, network = numba.float32[:, ::1], numba.int64[:, ::1]
+    middle = numba.float32[::1]
+    signature = numba.void(rows, network, middle, middle)
+    return cast("_BringToMiddle", _compiled(_bring_to_middle, [signature], fastmath=set()))
 
 
 def are_sortable(rows: Sequence[Tensor]) -> bool:
@@ -117,7 +137,7 @@ def middle_rows(rows: Sequence[Tensor], network: Tensor) -> tuple[Tensor, Tensor
     """
     low, high = torch.empty(2, len(rows[0]), dtype=torch.float32).unbind()
     joined = torch.stack(tuple(rows))
-    _bring_to_middle_compiled(joined.numpy(), network.numpy(), low.numpy(), high.numpy())
+    _bring_to_middle_compiled()(joined.numpy(), network.numpy(), low.numpy(), high.numpy())
     return low, high
 
 
@@ -193,7 +213,7 @@ def _fold_share_(pieces: Sequence[Piece], weights: Sequence[int]) -> list[list[f
         for start in range(0, len(total), TILE_ELEMENTS):
             tile = slice(start, start + TILE_ELEMENTS)
             for update, weight, found in weighted:
-                found.append(_compiled(total[tile], update[tile], base[tile], weight))
+                found.append(_add_measured_compiled(total[tile], update[tile], base[tile], weight))
     return squares
 
 

@@ -15,16 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from compute.contract import Predict, Rejected, RejectionReason
 from compute.formats import load_tensor
-
-# Imported for its effect before any other import from torchvision.
-from compute.torchvision_guard import torchvision as _torchvision  # noqa: F401 isort:skip
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 Preprocessing = Callable[[object], object]
 
@@ -196,8 +193,8 @@ def _too_many_pixels() -> Rejected:
 
 
 def _image_tensor(image: Image.Image) -> Tensor:
-    pixels: Tensor = pil_to_tensor(image)
-    return pixels.float().div_(255)
+    rows = np.array(image).reshape(image.height, image.width, -1)
+    return torch.from_numpy(rows).permute(2, 0, 1).float().div_(255)
 
 
 def _preprocessed(decoded: object, preprocessing: Preprocessing) -> object:

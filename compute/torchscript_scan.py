@@ -33,14 +33,18 @@ _SOURCE_NAMES = {
 }
 
 
-def require_harmless_source(path: Path) -> None:
+def require_harmless_source(path: Path) -> bool:
     """Look through an archive's source and pickles without loading it.
 
     The same reader is used as by `torch.jit.load`, so that both see the same records.
 
+    Returns:
+        Whether it calls operators of torchvision.
+
     Raises:
         Rejected: something in it runs at load time, opens files or uses custom classes.
     """
+    calls_torchvision = False
     reader = torch._C.PyTorchFileReader(str(path))  # noqa: SLF001 - jit.load has no dry run
     for name in reader.get_all_records():
         if not name.endswith((".py", ".pkl")):
@@ -52,6 +56,8 @@ def require_harmless_source(path: Path) -> None:
         for text, what in _SOURCE_NAMES.items():
             if text in source:
                 raise _unsafe(what)
+        calls_torchvision |= b"ops.torchvision." in source
+    return calls_torchvision
 
 
 def require_harmless_graphs(module: torch.jit.ScriptModule) -> None:

@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from compute.allowed_classes import transforms_v1 as transforms
-from compute.allowed_classes import transforms_v2
+from compute.allowed_transforms import transforms_v1 as transforms
+from compute.allowed_transforms import transforms_v2
 from compute.contract import ModelFormat, Rejected, RejectionReason
 from compute.formats import (
     MAX_TENSORS,

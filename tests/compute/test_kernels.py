@@ -1,5 +1,8 @@
 """The compiled pass against torch's separate operations."""
 
+import errno
+
+import numba
 import numpy as np
 import pytest
 import torch
@@ -67,3 +70,22 @@ def test_it_takes_flat_float32_only() -> None:
     assert not Piece(total, plain.double(), [plain]).is_foldable
     assert not Piece(total, plain, [torch.zeros(8)[::2]]).is_foldable
     assert not Piece(total.to(torch.complex128), plain, [plain]).is_foldable
+
+
+@pytest.mark.parametrize(
+    "problem", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("no locator")]
+)
+def test_machine_code_that_cannot_be_kept_is_made_anew(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise problem
+
+    monkeypatch.setattr("numba.core.caching.Cache.load_overload", lambda *_: None)
+    monkeypatch.setattr("numba.core.caching.Cache.save_overload", fail)
+    made = kernels._compiled(kernels._add_measured, [kernels._signature(numba.float64)], set())
+    total, update, base = np.ones(3), np.full(3, 2, np.float32), np.ones(3, np.float32)
+    for vector in (update, base):
+        vector.flags.writeable = False
+    assert made(total, update, base, 5.0) == 3.0
+    assert total.tolist() == [11.0, 11.0, 11.0]
