@@ -1,9 +1,10 @@
 """Sends predictions to predictors: those for one model that wait together go together.
 
-A prediction whose model nobody else asks is sent at once. What comes while the model's predictor
-works is sent when it is done, as many at a time as it does in a quarter of a second: so nobody
-waits for a batch to fill, and a slow model's requests stay apart. When a batch ends its process,
-everyone in it is tried again alone, so that nobody is refused for what a neighbour sent.
+A prediction whose model nobody else asks is sent at once, and to a quick model also while very few
+others are on their way: what waits for the predictor need not wait for their ways, too. What comes
+to a busier one is sent when it is done, as many at a time as it does in a quarter of a second: so
+nobody waits for a batch to fill, and a slow model's requests stay apart. When a batch ends its
+process, everyone in it is tried again alone, so that nobody is refused for what a neighbour sent.
 """
 
 import asyncio
@@ -11,13 +12,14 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from enum import Enum, auto
+from typing import Generic, TypeVar, cast
 
 from compute.actors import Failure, Refusal
 from compute.contract import Predict, Prediction, Rejected, RejectionReason
 from compute.gateway import ComputeUnavailable
 from compute.gateway_outcomes import unpacked
-from compute.predictor_pool import PoolBusy, PredictorPool, Seat
+from compute.predictor_pool import PoolBusy, PredictorPool
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,11 @@ PAUSE_AFTER_CRASH_SECONDS = 0.5
 PATIENCE_SECONDS = 150.0
 BATCH_SECONDS = 0.25
 MOST_IN_BATCH = 64
+# So many are under way to one predictor before batches form, if it answers within so long: the way
+# there and back takes longer than a small model.
+MOST_UNDER_WAY = 3
+QUICK_SECONDS = 0.05
+MOST_REMEMBERED = 1024
 
 Outcome = Prediction | Refusal | Failure
 
@@ -38,6 +45,14 @@ _Worker = TypeVar("_Worker")
 
 class PredictorDied(Exception):
     """The process that predicted ended, for whatever reason, before its time."""
+
+
+class _End(Enum):
+    """How it ended for the predictor that a batch was sent to."""
+
+    FINE = auto()
+    UNFIT = auto()  # for others
+    DIED = auto()
 
 
 @dataclass(eq=False)
@@ -78,6 +93,7 @@ class PredictionQueues(Generic[_Worker]):
         self._send = send
         self._keep_warm = keep_warm
         self._queues: dict[Hashable, _Queue] = {}
+        self._quick: set[Hashable] = set()
         self._work: set[asyncio.Task[None]] = set()
 
     def warm(self) -> None:
@@ -101,7 +117,7 @@ class PredictionQueues(Generic[_Worker]):
         model = (*order.model_keys, order.preprocessing_key)
         queue = self._queues.get(model)
         if queue is None:
-            queue = self._queues[model] = _Queue()
+            queue = self._queues[model] = _Queue(is_quick=model in self._quick)
             # A task of its own: it goes on when who asked first went away.
             task = asyncio.create_task(self._serve(model, queue))
             self._work.add(task)
@@ -115,8 +131,11 @@ class PredictionQueues(Generic[_Worker]):
                 broken = died = False
                 try:
                     async with self._pool.seat(model, queue.patience_seconds()) as seat:
-                        died = await self._answer(queue, seat, queue.take())
-                        broken = seat.broken
+                        # Until all that was sent has come back.
+                        seat.broken = True
+                        ends = await self._turn(queue, seat.worker)
+                        died = _End.DIED in ends
+                        broken = seat.broken = ends != {_End.FINE}
                 except PoolBusy:
                     continue  # who waited for it has waited long enough
                 if broken:
@@ -130,54 +149,93 @@ class PredictionQueues(Generic[_Worker]):
         finally:
             del self._queues[model]
             queue.cancel_all()
+            self._quick.discard(model)
+            if queue.is_quick and len(self._quick) < MOST_REMEMBERED:
+                self._quick.add(model)
 
-    async def _answer(
-        self, queue: "_Queue", seat: Seat[_Worker], batch: "Sequence[_Waiting]"
-    ) -> bool:
-        """Have the batch predicted; gives whether the predictor died over it."""
-        if not batch:
-            return False
-        seat.broken = True
+    async def _turn(self, queue: "_Queue", worker: _Worker) -> set[_End]:
+        """Have the predictor answer what waits and, for a quarter of a second, what comes."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + BATCH_SECONDS
+        under_way: dict[asyncio.Task[_End], int] = {}
+        ends = {_End.FINE}
+        try:
+            while True:
+                batch: list[_Waiting] = []
+                if not under_way or (ends == {_End.FINE} and clock() < until):
+                    batch = queue.take(sum(under_way.values()))
+                if batch:
+                    sent = asyncio.create_task(self._answer(queue, worker, batch))
+                    # Nobody joins who is tried alone.
+                    under_way[sent] = MOST_UNDER_WAY if batch[0].suspect else len(batch)
+                elif under_way:
+                    news = cast("set[asyncio.Future[object]]", {*under_way, queue.arrival()})
+                    done, _ = await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
+                    for task in under_way.keys() & done:
+                        del under_way[task]
+                        ends.add(task.result())
+                if not under_way:
+                    return ends
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def _answer(self, queue: "_Queue", worker: _Worker, batch: Sequence[_Waiting]) -> _End:
+        """Have the batch predicted, and tell everyone in it."""
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
-            outcomes = await self._send(seat.worker, [waiting.order for waiting in batch])
+            outcomes = await self._send(worker, [waiting.order for waiting in batch])
         except PredictorDied:
             queue.take_back(batch)
-            return True
+            return _End.DIED
         except Rejected as rejected:
             if len(batch) == 1:
                 _fail(batch[0], rejected)
             else:
                 queue.set_apart(batch)
-            return False
+            return _End.UNFIT
         except Exception as error:  # noqa: BLE001 - raised again in everyone who waits
             for waiting in batch:
                 _fail(waiting, error)
-            return False
+            return _End.UNFIT
         queue.observe(clock() - started, len(batch))
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            _settle(waiting, outcome)
         # A process that ran into its memory limit does not serve others.
-        seat.broken = any(
+        unfit = any(
             isinstance(outcome, Refusal) and outcome.reason is RejectionReason.TOO_LARGE
             for outcome in outcomes
         )
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            _settle(waiting, outcome)
-        return False
+        return _End.UNFIT if unfit else _End.FINE
 
 
 class _Queue:
-    """What waits for one model, in order."""
+    """What waits for one model, in order.
 
-    def __init__(self) -> None:
+    Attributes:
+        is_quick: The model answered within `QUICK_SECONDS`, the last time.
+    """
+
+    def __init__(self, *, is_quick: bool) -> None:
         self._waiting: deque[_Waiting] = deque()
         self._at_once = 1  # until it is known how long the model takes
+        self.is_quick = is_quick
+        self._arrival: asyncio.Future[None] | None = None
 
     def add(self, order: Predict) -> asyncio.Future[Prediction]:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(order, loop.time() + PATIENCE_SECONDS, loop.create_future())
         self._waiting.append(waiting)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
         return waiting.answer
+
+    def arrival(self) -> asyncio.Future[None]:
+        """Done when something comes from now on."""
+        if self._arrival is None or self._arrival.done():
+            self._arrival = asyncio.get_running_loop().create_future()
+        return self._arrival
 
     def is_waited_for(self) -> bool:
         """Whether there is anything in it; forgets who went away or has waited long enough."""
@@ -192,9 +250,15 @@ class _Queue:
         """How long the first can still wait for a predictor."""
         return max(0.0, self._waiting[0].deadline - asyncio.get_running_loop().time())
 
-    def take(self) -> list[_Waiting]:
-        """What goes to the predictor next."""
+    def take(self, under_way: int) -> list[_Waiting]:
+        """What goes to the predictor next, while so many are on their way to it."""
         taken: list[_Waiting] = []
+        if under_way and not (
+            self.is_quick
+            and under_way + len(self._waiting) <= MOST_UNDER_WAY
+            and not any(waiting.suspect for waiting in self._waiting)
+        ):
+            return taken
         while self._waiting and len(taken) < self._at_once:
             if self._waiting[0].suspect and taken:
                 break
@@ -208,6 +272,7 @@ class _Queue:
 
     def observe(self, seconds: float, count: int) -> None:
         """So many were answered in that time."""
+        self.is_quick = seconds < QUICK_SECONDS
         affordable = BATCH_SECONDS * count / max(seconds, 1e-6)
         self._at_once = max(1, min(MOST_IN_BATCH, int(affordable)))
 

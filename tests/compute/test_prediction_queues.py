@@ -185,9 +185,57 @@ async def test_processes_that_were_killed_while_idle_count_for_nobody(
     assert predictors.made == 3
 
 
-async def test_who_went_away_is_not_sent(
-    queues: PredictionQueues[int], predictors: Predictors
+async def test_to_a_quick_model_a_few_are_under_way_and_then_a_batch_forms(
+    queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(prediction_queues, "QUICK_SECONDS", 1e9)
+    await queues.predict(asked("warm"))
+    await settle()
+    predictors.gate.clear()
+    tasks = []
+    for text in "abcdef":
+        tasks.append(asyncio.create_task(queues.predict(asked(text))))
+        await settle()
+    assert predictors.batches == [["warm"], ["a"], ["b"], ["c"]]
+    predictors.gate.set()
+    assert [await task for task in tasks] == [said(text) for text in "abcdef"]
+    assert predictors.batches[4:] == [["d", "e", "f"]]
+    assert predictors.made == 1
+
+
+async def test_who_is_tried_alone_has_nobody_beside_them(
+    queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_queues, "QUICK_SECONDS", 1e9)
+    beside: list[int] = []
+
+    def die_of_poison(texts: list[str]) -> None:
+        beside.append(len(predictors.batches))
+        if "poison" in texts:
+            predictors.alive.clear()
+            raise PredictorDied
+
+    await queues.predict(asked("warm"))
+    predictors.misbehave = die_of_poison
+    predictors.gate.clear()
+    tasks = []
+    for text in ("a", "poison", "c"):
+        tasks.append(asyncio.create_task(queues.predict(asked(text))))
+        await settle()
+    assert predictors.batches[1:] == [["a"], ["poison"], ["c"]]
+    predictors.gate.set()
+    assert (await tasks[0], await tasks[2]) == (said("a"), said("c"))
+    with pytest.raises(Rejected, match="ended its process, repeatedly"):
+        await tasks[1]
+    assert predictors.batches[4:] == [["c"], ["poison"], ["poison"]]
+    # None was sent before the one in front of it had come back.
+    assert beside[-3:] == [5, 6, 7]
+
+
+async def test_who_went_away_is_not_sent(
+    queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_queues, "QUICK_SECONDS", 0.0)
     await queues.predict(asked("warm"))
     predictors.gate.clear()
     first = asyncio.create_task(queues.predict(asked("first")))
