@@ -3,6 +3,8 @@
 Everything is computed in float64, in nats, and given back as float64.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ def predictive_entropy(probs: Tensor) -> Tensor:
     Raises:
         NotProbabilities: a row does not sum to 1 within 1e-4 (were logits passed?).
     """
-    return _entropy(_probabilities(probs, 2).mean(0))
+    return entropies(_probabilities(probs, 2)).predictive
 
 
 def expected_entropy(probs: Tensor) -> Tensor:
@@ -42,13 +44,7 @@ def expected_entropy(probs: Tensor) -> Tensor:
     Raises:
         NotProbabilities: a row does not sum to 1 within 1e-4 (were logits passed?).
     """
-    probs = _probabilities(probs, 2)
-    # A few members at a time: no temporary as large as all of them.
-    at_once = max(1, TEMPORARY_ENTRIES // max(1, probs[0].numel()))
-    total = torch.zeros_like(probs[0].sum(1))
-    for members in probs.split(at_once):
-        total += _entropy(members.flatten(0, 1)).unflatten(0, members.shape[:2]).sum(0)
-    return total / len(probs)
+    return entropies(_probabilities(probs, 2)).expected
 
 
 def mutual_information(probs: Tensor) -> Tensor:
@@ -64,12 +60,31 @@ def mutual_information(probs: Tensor) -> Tensor:
     Raises:
         NotProbabilities: a row does not sum to 1 within 1e-4 (were logits passed?).
     """
-    return entropy_gap(predictive_entropy(probs), expected_entropy(probs))
+    return entropies(_probabilities(probs, 2)).mutual_information
 
 
-def entropy_gap(predictive: Tensor, expected: Tensor) -> Tensor:
-    """The mutual information of these two entropies; rounding below 0 is cut off."""
-    return (predictive - expected).clamp_(min=0.0)
+class Entropies(NamedTuple):
+    """Total, aleatoric and epistemic uncertainty, each of shape (batch, …), float64, nats."""
+
+    predictive: Tensor
+    expected: Tensor
+    mutual_information: Tensor
+
+
+def entropies(probs: Tensor) -> Entropies:
+    """All three of what is known to be probabilities: see `predictive_entropy` and so on.
+
+    Args:
+        probs: Shape (members, batch, classes, …), float64; not looked at again.
+    """
+    predictive = _entropy(probs.mean(0))
+    # A few members at a time: no temporary as large as all of them.
+    at_once = max(1, TEMPORARY_ENTRIES // max(1, probs[0].numel()))
+    expected = torch.zeros_like(predictive)
+    for members in probs.split(at_once):
+        expected += _entropy(members.flatten(0, 1)).unflatten(0, members.shape[:2]).sum(0)
+    expected /= len(probs)
+    return Entropies(predictive, expected, (predictive - expected).clamp_(min=0.0))
 
 
 def negative_log_likelihood(probs: Tensor, labels: Tensor) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from compute.contract import Rejected, RejectionReason
-from compute.uncertainty.measures import entropy_gap, expected_entropy, predictive_entropy
+from compute.uncertainty.measures import entropies
 from compute.uncertainty.registry import Estimate
 
 
@@ -62,7 +62,7 @@ def summarised(outputs: Sequence[Tensor]) -> Estimate:
     else:
         variance = torch.full_like(centre, torch.nan)
     uncertainty = {"variance": variance, "std": variance.sqrt()}
-    probable = ((stacked >= 0) & (stacked <= 1)).transpose(0, 1).flatten(1).all(1)  # (batch,)
+    probable = _probable(stacked)
     if stacked.numel() and bool(probable.all()):
         uncertainty |= _entropies(stacked)
     return Estimate(
@@ -72,19 +72,32 @@ def summarised(outputs: Sequence[Tensor]) -> Estimate:
     )
 
 
+def _probable(stacked: Tensor) -> Tensor:
+    """Which rows lie in [0, 1] in every pass: shape (batch,), bool."""
+    if stacked.numel():
+        low, high = torch.aminmax(stacked)
+        # Nearly always; NaN is in no interval.
+        if low >= 0 and high <= 1:
+            return torch.ones(stacked.shape[1], dtype=torch.bool, device=stacked.device)
+    return ((stacked >= 0) & (stacked <= 1)).transpose(0, 1).flatten(1).all(1)
+
+
 def _entropies(stacked: Tensor) -> dict[str, Tensor]:
     """The three entropies of values in [0, 1]; NaN where a row sums to 0 in any pass."""
     totals = stacked.sum(2, keepdim=True)
-    empty = (totals == 0).any(0).squeeze(1)  # (batch, …)
-    uniform = torch.full_like(stacked, 1 / stacked.shape[2])
-    probs = torch.where(totals == 0, uniform, stacked / totals)
-    predictive, expected = predictive_entropy(probs), expected_entropy(probs)
-    entropies = {
+    empty = totals == 0
+    if empty.any():
+        uniform = torch.full_like(stacked, 1 / stacked.shape[2])
+        found = entropies(torch.where(empty, uniform, stacked / totals))
+        unknown = empty.any(0).squeeze(1)  # (batch, …)
+        predictive, expected, mutual = (each.masked_fill(unknown, torch.nan) for each in found)
+    else:
+        predictive, expected, mutual = entropies(stacked / totals)
+    return {
         "predictive_entropy": predictive,
         "expected_entropy": expected,
-        "mutual_info": entropy_gap(predictive, expected),
+        "mutual_info": mutual,
     }
-    return {name: tensor.masked_fill(empty, torch.nan) for name, tensor in entropies.items()}
 
 
 def _rejected(detail: str) -> Rejected:
