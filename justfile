@@ -35,6 +35,7 @@ setup:
     "$python" -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]' -e client
     echo "{{ made_from }}" > .venv/made-from
+    echo "Done; . .venv/bin/activate puts starling and starling-client on the PATH." >&2
 
 # Train digits federatedly on this machine: --participants 5 --rounds 10 --alpha 0.5 --seed 0 --port N --exit
 [group('run')]

@@ -333,4 +333,5 @@ async def _connect(gateway: ComputeGateway, on_ready: Callable[[], None]) -> Non
             await asyncio.sleep(CONNECT_PAUSE_SECONDS)
         else:
             on_ready()
+            logger.info("compute takes work")
             return

@@ -32,6 +32,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Literal, cast, get_args, get_origin
 
+import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.enums import ParamType
@@ -352,24 +353,42 @@ def _field_errors(request: AnyRequest, error: ValidationException) -> dict[str, 
             key, message = named_field(message)
         elif entry.get("source") == ParamType.HEADER:
             key = key.replace("_", "-").title()
-        elif choices := _choices(request, key):
-            message = f"{message}; give {' or '.join(choices)}."
+        else:
+            message = with_choices(message, _kind(request, key))
         errors.setdefault(key.split("[")[0].split(".")[0], []).append(message)
     return errors
 
 
-def _choices(request: AnyRequest, parameter: str) -> list[str]:
-    """What a parameter of the request may be, where that is one of a few words."""
+def _kind(request: AnyRequest, field: str) -> object:
+    """The type of a parameter of the request, or of a field of its body."""
     handler = cast("BaseRouteHandler", request.scope["route_handler"])
-    given = handler.parsed_fn_signature.parameters.get(parameter)
-    kinds = [] if given is None else [kind.annotation for kind in given.inner_types or (given,)]
-    words: list[str] = []
-    for kind in kinds:
-        if get_origin(kind) is Literal:
-            words += [str(word) for word in get_args(kind)]
-        elif isinstance(kind, type) and issubclass(kind, Enum):
-            words += [str(member.value) for member in kind]
-    return words
+    parameters = handler.parsed_fn_signature.parameters
+    if field in parameters:
+        return parameters[field].raw
+    body = parameters.get("data")
+    return None if body is None else field_type(body.annotation, field)
+
+
+def field_type(struct: object, field: str) -> object:
+    """The type of a struct's field, by its name in JSON; None where there is none."""
+    if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
+        return None
+    fields = msgspec.structs.fields(struct)
+    return next((one.type for one in fields if one.encode_name == field), None)
+
+
+def with_choices(message: str, kind: object) -> str:
+    """A complaint of msgspec's about a word that is none of a few, with those few."""
+    words = _words(kind) if message.startswith("Invalid enum value") else []
+    return f"{message}; give {' or '.join(words)}." if words else message
+
+
+def _words(kind: object) -> list[str]:
+    if get_origin(kind) is Literal:
+        return [str(word) for word in get_args(kind)]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(member.value) for member in kind]
+    return [word for inner in get_args(kind) for word in _words(inner)]
 
 
 def named_field(message: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import State
 
-from backend.errors import InvalidRequest, TooLarge, named_field
+from backend.errors import InvalidRequest, TooLarge, field_type, named_field, with_choices
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 UserT = TypeVar("UserT")
@@ -42,7 +42,10 @@ def decode_json(body: bytes, kind: type[StructT]) -> StructT:
     except msgspec.ValidationError as error:
         complaint, _, path = str(error).partition(" - at `$")
         field = path.rstrip("`").lstrip(".").split(".")[0].split("[")[0]
-        name, message = (field, complaint) if field else named_field(complaint)
+        if field:
+            name, message = field, with_choices(complaint, field_type(kind, field))
+        else:
+            name, message = named_field(complaint)
         raise InvalidRequest.field(name, message) from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"JSON is malformed: {error}.") from error

@@ -282,13 +282,14 @@ def _portions(group: Sequence[_Asked]) -> Iterator[list[_Asked]]:
 
 def encoded(estimate: Estimate, return_format: ReturnFormat) -> bytes:
     """The answer as JSON (non-finite numbers as null), a pickle of tensors, or safetensors."""
+    if return_format is ReturnFormat.JSON:
+        figures = {name: tensor.tolist() for name, tensor in estimate.uncertainty.items()}
+        # msgspec writes NaN and infinities as null.
+        numbers = {"inference": estimate.inference.tolist(), "uncertainty": figures}
+        return msgspec.json.encode(numbers)
     inference = _own(estimate.inference)
     uncertainty = {name: _own(tensor) for name, tensor in estimate.uncertainty.items()}
     match return_format:
-        case ReturnFormat.JSON:
-            figures = {name: tensor.tolist() for name, tensor in uncertainty.items()}
-            # msgspec writes NaN and infinities as null.
-            return msgspec.json.encode({"inference": inference.tolist(), "uncertainty": figures})
         case ReturnFormat.BINARY:
             return pickle.dumps({"inference": inference, "uncertainty": uncertainty}, protocol=4)
         case ReturnFormat.SAFETENSORS:

@@ -173,7 +173,10 @@ async def _set_active(settings: Settings, username: str, *, active: bool) -> Non
 async def _find(username: str) -> User:
     found = await User.objects().get(User.username == username)
     if found is None:
-        raise click.ClickException(f"There is no user {username!r}.")
+        raise click.ClickException(
+            f"There is no user {username!r} on this server; "
+            "`starling user --data-dir DIR …` asks another one's."
+        )
     return found
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID
 
-from torch import Tensor, nn
+from torch import nn
 
 from starling_client import orders
 from starling_client.calls import Operation, Wait
 from starling_client.connection import AsyncConnection, Connection
 from starling_client.events import Event, EventLog
 from starling_client.model_files import load_module
-from starling_client.orders import Account, Id, Metrics, ModelType, Prediction
+from starling_client.orders import Account, Id, Inputs, Metrics, ModelType, Prediction
 from starling_client.settings import anonymous_line, line
 from starling_client.transfers import ModelFiles
 from starling_client.wire import (
@@ -223,11 +223,12 @@ class Starling:
         """The token's user."""
         return self._connection.run(orders.myself())
 
-    def predict(self, model: Id, inputs: Tensor | bytes, *, seed: int | None = None) -> Prediction:
+    def predict(self, model: Id, inputs: Inputs, *, seed: int | None = None) -> Prediction:
         """A prediction with its uncertainty, by the method of the model's training.
 
         Args:
-            inputs: What the model takes, batch first; or the bytes of an image.
+            inputs: What the model takes, batch first, as a tensor, array or nested lists; or the
+                bytes of an image.
             seed: Of what is drawn; the same seed gives the same prediction.
         """
         return self._connection.run(orders.predict(model, inputs, seed=seed))
@@ -377,9 +378,7 @@ class AsyncStarling:
         """As `Starling.myself`."""
         return await self._connection.run(orders.myself())
 
-    async def predict(
-        self, model: Id, inputs: Tensor | bytes, *, seed: int | None = None
-    ) -> Prediction:
+    async def predict(self, model: Id, inputs: Inputs, *, seed: int | None = None) -> Prediction:
         """As `Starling.predict`."""
         return await self._connection.run(orders.predict(model, inputs, seed=seed))
 

@@ -1,5 +1,6 @@
 """The `starling-client` command: `join` runs a script, `doctor` looks for what is in its way."""
 
+import contextlib
 import os
 import runpy
 import sys
@@ -11,7 +12,13 @@ from starling_client import settings
 from starling_client.actor import register as new_account
 from starling_client.connection import Connection
 from starling_client.doctor import Verdict, examine
-from starling_client.errors import MissingSetting, StarlingError
+from starling_client.errors import (
+    NotAuthenticated,
+    ServerBusy,
+    StarlingError,
+    TrainingEnded,
+    Unreachable,
+)
 
 DOCTOR_PATIENCE_SECONDS = 5.0
 
@@ -75,16 +82,40 @@ def join(
 @_url
 @click.option("--email", default="", help="For the actors of your trainings.")
 @click.option("--invitation", default="", help="Where the server registers by invitation.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the token to this new file, which only you can read, instead of printing it.",
+)
 @click.password_option(envvar="STARLING_CLIENT_PASSWORD", show_envvar=True, help="Asked for.")
-def register(username: str, url: str | None, email: str, invitation: str, password: str) -> None:
-    """Make a user called USERNAME, and print the token."""
-    try:
-        account = new_account(
-            url, username=username, password=password, email=email, invitation=invitation
-        )
-    except StarlingError as error:
-        sys.exit(_said(error))
-    click.echo(account.token)
+def register(
+    username: str,
+    url: str | None,
+    email: str,
+    invitation: str,
+    token_file: Path | None,
+    password: str,
+) -> None:
+    """Make a user called USERNAME, and print the token. A name is taken for good."""
+    with contextlib.ExitStack() as undoing:
+        if token_file is not None:
+            # Before the user is made, whose token is told once.
+            try:
+                token_file.touch(mode=0o600, exist_ok=False)
+            except OSError as error:
+                sys.exit(f"{token_file}: {error.strerror}. A token file is a new one.")
+            undoing.callback(token_file.unlink)
+        try:
+            account = new_account(
+                url, username=username, password=password, email=email, invitation=invitation
+            )
+        except StarlingError as error:
+            sys.exit(_said(error))
+        if token_file is None:
+            click.echo(account.token)
+        else:
+            token_file.write_text(f"{account.token}\n")
+        undoing.pop_all()
 
 
 @main.command()
@@ -108,7 +139,8 @@ def doctor(url: str | None, token: str | None, training: str | None) -> None:
 
 
 def _said(error: StarlingError) -> str:
-    advice = "" if isinstance(error, MissingSetting) else " (starling-client doctor may know more.)"
+    known_to_doctor = isinstance(error, Unreachable | ServerBusy | NotAuthenticated | TrainingEnded)
+    advice = " (starling-client doctor may know more.)" if known_to_doctor else ""
     return f"{type(error).__name__}: {error.detail}{advice}"
 
 

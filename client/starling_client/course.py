@@ -7,6 +7,7 @@ it is done. Of everything asked before, something newer says that it is over.
 """
 
 import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -121,6 +122,7 @@ class Course:
     _asked: Work | None = None
     _handed_out: set[tuple[TaskKind, int]] = field(default_factory=set)
     _me: UUID | None = None
+    _metric_names: Sequence[str] = ()
 
     def next_work(self) -> Operation[Work | None]:
         """What is to be done next, as soon as there is something; None when all is done.
@@ -157,6 +159,10 @@ class Course:
         training = yield from self.look()
         return is_open(work, training)
 
+    def unreported(self, metrics: Collection[str]) -> list[str]:
+        """Those that the actor asks for, and that are not among these."""
+        return [name for name in self._metric_names if name not in metrics]
+
     def is_delivered(self) -> Operation[bool]:
         """Whether the server has what the open phase wants of this participant."""
         standing = yield from self._standing()
@@ -179,6 +185,7 @@ class Course:
             ) from error
         except NotAllowed as error:
             raise self._not_in_it(error.status) from error
+        self._metric_names = training.metric_names
         if self._me is None:
             me = yield from fetch(Call("GET", "/api/users/myself/"), User)
             if me.id not in training.participants:

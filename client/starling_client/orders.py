@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from uuid import UUID
 
 import httpx
@@ -15,11 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from starling_client.calls import CHECKED_TIMEOUT_SECONDS, Call, Operation, fetch
-from starling_client.errors import InvalidRequest, UnusableModel, WrongAddress
+from starling_client.errors import BadSubmission, InvalidRequest, UnusableModel, WrongAddress
 from starling_client.model_files import tensor_bytes
 from starling_client.wire import Aggregation, Standing, Training, TrainingListed, Uncertainty, User
 
 Id = UUID | str
+
+
+class SupportsArray(Protocol):
+    """An array of numpy, pandas or alike."""
+
+    def __array__(self) -> object: ...
+
+
+Inputs = Tensor | bytes | Sequence[object] | SupportsArray
 ModelType = Literal["GLOBAL", "SWAG"]
 Steering = Literal["start", "pause", "resume", "abort", "close-round"]
 
@@ -210,12 +219,16 @@ def myself() -> Operation[User]:
     return fetch(Call("GET", "/api/users/myself/"), User)
 
 
-def predict(model: Id, inputs: Tensor | bytes, *, seed: int | None) -> Operation[Prediction]:
-    """Have a model predict."""
+def predict(model: Id, inputs: Inputs, *, seed: int | None) -> Operation[Prediction]:
+    """Have a model predict.
+
+    Raises:
+        BadSubmission: no tensor can be made of the inputs.
+    """
     form: dict[str, object] = {"model_id": str(model), "return_format": "safetensors"}
     if seed is not None:
         form["seed"] = seed
-    content = tensor_bytes(inputs.detach().cpu()) if isinstance(inputs, Tensor) else inputs
+    content = inputs if isinstance(inputs, bytes) else tensor_bytes(_tensor(inputs))
     answer = yield Call(
         "POST",
         "/api/inference/",
@@ -264,8 +277,8 @@ def module_bytes(model: nn.Module) -> bytes:
         except Exception as error:  # whatever the compiler stumbles over
             raise UnusableModel(
                 "The model is not made of torch.nn's layers alone, and cannot be scripted: "
-                f"{str(error).strip()} Save it by torch.jit.trace or torch.export, and give the "
-                "path."
+                f"{str(error).strip()}\nDefine its class in a file, or save the model by "
+                "torch.jit.trace or torch.export, and give the path."
             ) from error
     return file.getvalue()
 
@@ -282,6 +295,20 @@ def _is_id(given: Id) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _tensor(inputs: Tensor | Sequence[object] | SupportsArray) -> Tensor:
+    if isinstance(inputs, Tensor):
+        return inputs.detach().cpu()
+    try:
+        tensor = torch.as_tensor(inputs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadSubmission(
+            f"No tensor can be made of the inputs: {error} Give a torch.Tensor, an array or the "
+            "bytes of an image."
+        ) from error
+    # What Python and numpy compute in; models compute in float32.
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def _prediction(answer: httpx.Response) -> Prediction:

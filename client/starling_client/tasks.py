@@ -256,6 +256,12 @@ class Assignment:
         # A report carries no round: too late, it would be taken for one of the next model.
         if not (yield from self._course.is_wanted(self._work)):
             raise Conflict(f"Model {self.round} is not evaluated any more.", 409)
+        if unreported := self._course.unreported(metrics):
+            logger.warning(
+                "The actor asks for %s; this evaluation reports %s.",
+                " and ".join(unreported),
+                " and ".join(metrics),
+            )
         answer = yield Call(
             "POST", f"/api/models/{self._work.model_id}/metrics/", form=metric_fields(metrics)
         )

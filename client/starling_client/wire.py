@@ -55,6 +55,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
         round: The present one, 0-based.
         phase: What that round waits for; None before the start.
         error: Why it was given up, a sentence.
+        metric_names: What the actor asks participants to report.
     """
 
     id: UUID
@@ -72,6 +73,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
     local_models_arrived: int = 0
     local_models_expected: int = 0
     deadline_at: datetime | None = None
+    metric_names: list[str] = []
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,6 +93,10 @@ def test_a_training_from_a_network_to_a_prediction(server: Server, make_user: Pe
         assert prediction.mutual_info.shape == (4,)
         again = starling.predict(model, inputs, seed=3)
         assert torch.equal(prediction.inference, again.inference)
+        for same in (inputs.double().numpy(), inputs.tolist()):
+            assert torch.equal(starling.predict(model, same, seed=3).inference, again.inference)
+        with pytest.raises(errors.BadSubmission, match="No tensor can be made of the inputs"):
+            starling.predict(model, ["three", "words", "only"])
         loaded = starling.models.load(model)
         assert loaded.state_dict().keys() == network.state_dict().keys()
 

@@ -1,12 +1,13 @@
 """`starling-client` as somebody types it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.servers import bare_environment, free_port
+from tests.servers import Server, bare_environment, free_port
 
 
 def starling_client(
@@ -58,6 +59,33 @@ def test_a_mistake_of_the_script_keeps_its_traceback(tmp_path: Path) -> None:
     ended = starling_client("join", "broken.py", folder=tmp_path)
     assert ended.returncode == 1
     assert "ZeroDivisionError" in ended.stderr
+
+
+def test_a_token_goes_into_a_new_file_that_nobody_else_reads(
+    server: Server, tmp_path: Path
+) -> None:
+    def register(file: str) -> "subprocess.CompletedProcess[str]":
+        return starling_client(
+            *("register", "somebody-once", "--url", server.url, "--token-file", file),
+            folder=tmp_path,
+            STARLING_CLIENT_PASSWORD="secret-17",
+        )
+
+    first = register("token")
+    assert (first.returncode, first.stdout) == (0, ""), first.stderr
+    token = (tmp_path / "token").read_text()
+    assert re.fullmatch(r"[0-9a-f]{40}\n", token)
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+    # Neither the file nor the name twice; what is there stays.
+    again = register("token")
+    assert again.returncode == 1
+    assert again.stderr == "token: File exists. A token file is a new one.\n"
+    assert (tmp_path / "token").read_text() == token
+    taken = register("other")
+    assert taken.returncode == 1
+    assert taken.stderr.startswith("InvalidRequest: username: A user with that")
+    assert "doctor" not in taken.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _MEAN = re.compile(r"^after round (\d+): accuracy (\S+?)(?:, AUC (\S+))?$", re.M
 def blocks_of(example: str) -> tuple[str, str]:
     """The commands of an example, and what the page says that they print."""
     number = EXAMPLES.index(example)
-    shown = re.findall(r"^```\n(.*?)^```$", PAGE.text, re.MULTILINE | re.DOTALL)
+    shown = PAGE.blocks("")
     return PAGE.blocks("bash")[number], shown[number] if number < len(shown) else ""
 
 

@@ -17,18 +17,14 @@ import torch
 from starling_client import Starling, SwagMoments, proximal
 from torch import nn
 
+from tests.docs.pages import Page
 from tests.model_files import tiny
 from tests.servers import REPOSITORY, Server, bare_environment
 
 pytestmark = pytest.mark.e2e
 
-PAGE = (REPOSITORY / "docs" / "client.md").read_text()
+PAGE = Page("client.md")
 SCRIPTS = REPOSITORY / "examples" / "script"
-
-
-def blocks(language: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    return [text for named, text in found if named == language]
 
 
 def test_the_diff_is_the_one_between_the_two_scripts() -> None:
@@ -36,16 +32,20 @@ def test_the_diff_is_the_one_between_the_two_scripts() -> None:
         (SCRIPTS / name).read_text().splitlines(keepends=True) for name in ("before.py", "after.py")
     )
     real = difflib.unified_diff(before, after, "before.py", "after.py", n=1)
-    (shown,) = blocks("diff")
+    (shown,) = PAGE.blocks("diff")
     assert shown == "".join(real)
     added = [line for line in shown.splitlines() if re.match(r"\+[^+\"]", line)]
     assert len(added) <= 10
 
 
+def test_the_actors_program_is_the_real_one() -> None:
+    assert f'```python title="actor.py"\n{(SCRIPTS / "actor.py").read_text()}```' in PAGE.text
+
+
 def test_the_commands_federate_the_script(server: Server, tmp_path: Path) -> None:
     for script in SCRIPTS.glob("*.py"):
         shutil.copy(script, tmp_path)
-    register, doctor, train = blocks("bash")
+    register, doctor, train = PAGE.blocks("bash")
     done = subprocess.run(
         [str(shutil.which("bash")), "-euo", "pipefail", "-c", register + doctor + train],
         cwd=tmp_path,
@@ -62,7 +62,7 @@ def test_the_commands_federate_the_script(server: Server, tmp_path: Path) -> Non
     )
     logs = "".join(log.read_text() for log in tmp_path.glob("*.log"))
     assert done.returncode == 0, done.stdout + done.stderr + logs
-    findings, outcome = blocks("")
+    findings, outcome = PAGE.blocks("")
     assert masked(findings) in masked(done.stdout)
     # The last line is that of site 0: what it found at the end, as the actor was told.
     *_, last, site = done.stdout.splitlines()
@@ -90,7 +90,7 @@ def masked(findings: str) -> str:
 
 
 def test_the_snippets_take_a_training_to_its_end(server: Server) -> None:
-    loop, actor, awaiting = blocks("python")
+    loop, actor, awaiting = PAGE.blocks("python")
     tokens = {
         name: starling_client.register(server.url, username=name, password="secret-17").token
         for name in ("the-actor", "site-a", "site-b")

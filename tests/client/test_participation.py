@@ -162,6 +162,21 @@ def test_an_update_that_comes_too_late_is_an_answer(
     assert "too late" in caplog.text
 
 
+def test_a_metric_of_another_name_than_the_actors_is_said(
+    server: Server, open_round: tuple[Federation, Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    federation, task = open_round
+    assert federation.upload(federation.participants[1], pickled(tiny())).is_success
+    assert task.submit(task.model(), sample_size=1).accepted
+    token = federation.participants[0].token
+    joined = starling_client.join(server.url, token, training=federation.training_id)
+    with contextlib.closing(joined):
+        evaluation = next(joined)
+        assert evaluation.is_evaluation
+        assert evaluation.submit(metrics={"acuracy": 0.5}).accepted
+    assert "The actor asks for accuracy; this evaluation reports acuracy." in caplog.text
+
+
 def test_who_delivered_something_else_before_is_told_so(
     open_round: tuple[Federation, Task],
 ) -> None:

@@ -20,7 +20,7 @@ FOLDER = REPOSITORY / "docs"
 STOP_TIMEOUT_SECONDS = 20
 BASH = shutil.which("bash") or "/bin/bash"
 DOCUMENTED_URL = "http://127.0.0.1:8000"
-_FENCED = re.compile(r'^```([a-z]+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r'^```([a-z]*)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 class Page:
@@ -34,7 +34,7 @@ class Page:
         return (FOLDER / self.name).read_text()
 
     def languages(self) -> set[str]:
-        """The languages that blocks of the page are in."""
+        """The languages that blocks of the page are in; of a mere output it is empty."""
         return {language for language, _, _ in _FENCED.findall(self.text)}
 
     def blocks(self, language: str) -> list[str]:

@@ -89,6 +89,20 @@ def test_a_model_that_is_used_already_is_copied(actor: Person) -> None:
     assert actor.client.get(f"/api/models/{copy}/metadata/").json()["round"] == 0
 
 
+@pytest.mark.parametrize("field", ["aggregation_method", "uncertainty_method"])
+def test_the_methods_that_there_are_are_named(actor: Person, field: str) -> None:
+    order = training_order(accepted_model(actor)) | {field: "MCDROPOUT"}
+    answer = actor.client.post("/api/trainings/", json=order)
+    assert answer.status_code == 400
+    choices = {
+        "aggregation_method": "FedAvg or FedDC or FedProx",
+        "uncertainty_method": "NONE or ENSEMBLE or MC_DROPOUT or SWAG",
+    }
+    assert answer.json()["errors"] == {
+        field: [f"Invalid enum value 'MCDROPOUT'; give {choices[field]}."]
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
