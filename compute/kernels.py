@@ -15,7 +15,10 @@ from typing import NamedTuple, Protocol, cast
 import numba
 import numpy as np
 import torch
+from llvmlite.ir import IRBuilder, Value
+from numba.core.cgutils import voidptr_t
 from numba.core.typing.templates import Signature
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -80,28 +83,36 @@ _add_measured_compiled = cast(
 )
 
 
-class _BringToMiddle(Protocol):
+class _Medians(Protocol):
     def __call__(
         self,
-        rows: NDArray[np.float32],
+        rows: NDArray[np.int64],
         network: NDArray[np.int64],
-        low: NDArray[np.float32],
-        high: NDArray[np.float32],
+        medians: NDArray[np.float32],
     ) -> None: ...
 
 
-def _bring_to_middle(
-    rows: NDArray[np.float32],
-    network: NDArray[np.int64],
-    low: NDArray[np.float32],
-    high: NDArray[np.float32],
+@intrinsic  # type: ignore[untyped-decorator]
+def _as_pointer(_: object, address: object) -> tuple[Signature, Callable[..., object]]:
+    """An address as something that `numba.carray` makes an array of."""
+
+    def generate(_: object, builder: IRBuilder, __: object, values: Sequence[Value]) -> object:
+        return builder.inttoptr(values[0], voidptr_t)
+
+    return numba.types.voidptr(address), generate
+
+
+def _medians(
+    rows: NDArray[np.int64], network: NDArray[np.int64], medians: NDArray[np.float32]
 ) -> None:
-    count, length = rows.shape
+    # Rows are where they lie, in a mapped file each: putting them together would cost a pass.
+    count, length = len(rows), len(medians)
     tile = np.empty((count, SORTED_COLUMNS), np.float32)
     for start in range(0, length, SORTED_COLUMNS):
         width = min(SORTED_COLUMNS, length - start)
         for row in range(count):
-            tile[row, :width] = rows[row, start : start + width]
+            values = numba.carray(_as_pointer(rows[row]), length, np.float32)
+            tile[row, :width] = values[start : start + width]
         for comparator in range(len(network)):
             lower, upper = tile[network[comparator, 0]], tile[network[comparator, 1]]
             # A whole tile always, whatever is behind the last column: its length is known then.
@@ -109,36 +120,41 @@ def _bring_to_middle(
                 left, right = lower[column], upper[column]
                 lower[column] = min(right, left)
                 upper[column] = max(left, right)
-        low[start : start + width] = tile[(count - 1) // 2, :width]
-        high[start : start + width] = tile[count // 2, :width]
+        low, high = tile[(count - 1) // 2], tile[count // 2]
+        for column in range(width):
+            # Halved first: a sum could overflow. Minus zero plus zero is zero.
+            half = 0.5 * np.float64(low[column]) + 0.5 * np.float64(high[column])
+            medians[start + column] = half + 0.0
 
 
 @cache
-def _bring_to_middle_compiled() -> _BringToMiddle:
+def _medians_compiled() -> _Medians:
     """Made when it is first wanted: few trainings take medians. No comparator rounds anything."""
-    rows, network = numba.float32[:, ::1], numba.int64[:, ::1]
-    middle = numba.float32[::1]
-    signature = numba.void(rows, network, middle, middle)
-    return cast("_BringToMiddle", _compiled(_bring_to_middle, [signature], fastmath=set()))
+    signature = numba.void(numba.int64[::1], numba.int64[:, ::1], numba.float32[::1])
+    return cast("_Medians", _compiled(_medians, [signature], fastmath=set()))
 
 
 def are_sortable(rows: Sequence[Tensor]) -> bool:
-    """Whether `middle_rows` can do it."""
+    """Whether `medians` can do it."""
     return all(row.dtype == torch.float32 and row.device.type == "cpu" for row in rows)
 
 
-def middle_rows(rows: Sequence[Tensor], network: Tensor) -> tuple[Tensor, Tensor]:
-    """The two rows in the middle when every column is sorted; of an odd number the same twice.
+def medians(rows: Sequence[Tensor], network: Tensor) -> Tensor:
+    """The middle of every column when it is sorted; of an even number the mean of the middle two.
 
     Args:
         rows: Flat and of one length, float32, without NaN; not modified.
         network: Comparators, shape (comparators, 2), int64: the smaller of two rows goes to the
             first place, the larger to the second, until the middle is in its own.
+
+    Returns:
+        Flat, float32; the mean is rounded once. There is no minus zero.
     """
-    low, high = torch.empty(2, len(rows[0]), dtype=torch.float32).unbind()
-    joined = torch.stack(tuple(rows))
-    _bring_to_middle_compiled()(joined.numpy(), network.numpy(), low.numpy(), high.numpy())
-    return low, high
+    found = torch.empty(len(rows[0]), dtype=torch.float32)
+    dense = [row.contiguous() for row in rows]
+    addresses = np.array([row.data_ptr() for row in dense], np.int64)
+    _medians_compiled()(addresses, network.numpy(), found.numpy())
+    return found
 
 
 class Piece(NamedTuple):

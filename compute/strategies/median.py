@@ -46,6 +46,11 @@ class Median:
 
 
 def _median(rows: Sequence[Tensor]) -> Tensor:
+    # It compiles what it has, and who only averages has no use for it.
+    from compute import kernels
+
+    if len(rows) > 2 and kernels.are_sortable(rows):
+        return kernels.medians(rows, _pairs(len(rows)))
     low, high = _middle(rows)
     dtype = low.dtype
     if len(rows) % 2:
@@ -57,12 +62,7 @@ def _median(rows: Sequence[Tensor]) -> Tensor:
 
 def _middle(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The one or two rows in the middle, coordinate by coordinate; perhaps a given row itself."""
-    # It compiles what it has, and who only averages has no use for it.
-    from compute import kernels
-
     count = len(rows)
-    if count > 2 and kernels.are_sortable(rows):
-        return kernels.middle_rows(rows, _pairs(count))
     current = list(rows)
     own = [False] * count
     spare: list[Tensor] = []
