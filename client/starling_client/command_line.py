@@ -22,13 +22,13 @@ _token = click.option(
     "--token",
     envvar=settings.TOKEN_VARIABLE,
     show_envvar=True,
-    help="Of the participant. Others on this machine see arguments: prefer the variable.",
+    help="Token of the participant. Others on this machine see arguments: prefer the variable.",
 )
 _training = click.option(
     "--training",
     envvar=settings.TRAINING_VARIABLE,
     show_envvar=True,
-    help="Its id; needed when you take part in several.",
+    help="Id of the training; needed when you take part in several.",
 )
 
 
@@ -75,7 +75,9 @@ def join(
 @_url
 @click.option("--email", default="", help="For the actors of your trainings.")
 @click.option("--invitation", default="", help="Where the server registers by invitation.")
-@click.password_option(envvar="STARLING_CLIENT_PASSWORD", show_envvar=True, help="Asked for.")
+@click.password_option(
+    envvar="STARLING_CLIENT_PASSWORD", show_envvar=True, help="Of the new user; asked for."
+)
 def register(username: str, url: str | None, email: str, invitation: str, password: str) -> None:
     """Make a user called USERNAME, and print the token."""
     try:
