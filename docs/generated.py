@@ -8,12 +8,13 @@ build.
 import inspect
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import click
 import msgspec
+from markup import document, table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -478,16 +479,3 @@ def first_line(described: type) -> str:
 def without_slash(request: str) -> str:
     """A request without the slash at its end, which means nothing."""
     return request.rstrip("/")
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
-    )
-
-
-def document(parts: list[str]) -> str:
-    """The page of these blocks."""
-    return "\n\n".join(parts) + "\n"
