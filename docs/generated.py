@@ -353,7 +353,7 @@ def settings_page() -> str:
                 field = fields[variable.field]
                 default = "`~/.starling`" if field.name == "data_dir" else shown_default(field)
                 meaning = described.get(field.name) or f"{variable.meaning.capitalize()}."
-                flag = f"`{flags[field.name]}`" if field.name in flags else ""
+                flag = whole(flags[field.name]) if field.name in flags else ""
                 rows.append((f"`{variable.name}`", flag, kind(field.type), default, meaning))
         text += [f"## {title}", table(("variable", "flag", "value", "default", "meaning"), rows)]
     text += [
@@ -379,7 +379,12 @@ def client_variables() -> Iterator[tuple[str, ...]]:
     for variable, option in options.items():
         if option.help is None:
             raise LookupError(f"{variable} has no words in {client.name}.")
-        yield f"`{variable}`", f"`{option.opts[0]}`", ", ".join(readers[variable]), option.help
+        yield f"`{variable}`", whole(option.opts[0]), ", ".join(readers[variable]), option.help
+
+
+def whole(flag: str) -> str:
+    """A flag in one line of its cell, whatever hyphens it has."""
+    return f"`{flag}`{{.whole}}"
 
 
 def options_page() -> str:
