@@ -9,6 +9,7 @@ Sorting: a few columns of all rows stay in a core's first cache while all compar
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import c_void_p
 from functools import cache, lru_cache
 from typing import NamedTuple, Protocol, cast
 
@@ -19,6 +20,7 @@ from llvmlite.ir import IRBuilder, Value
 from numba.core.cgutils import voidptr_t
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
+from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -92,14 +94,15 @@ class _Medians(Protocol):
     ) -> None: ...
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _as_pointer(_: object, address: object) -> tuple[Signature, Callable[..., object]]:
-    """An address as something that `numba.carray` makes an array of."""
-
+def _pointer(_: object, address: numba.types.Type) -> tuple[Signature, Callable[..., object]]:
     def generate(_: object, builder: IRBuilder, __: object, values: Sequence[Value]) -> object:
         return builder.inttoptr(values[0], voidptr_t)
 
     return numba.types.voidptr(address), generate
+
+
+# An address as something that `carray` makes an array of.
+_as_pointer = cast("Callable[[np.int64], c_void_p]", intrinsic(_pointer))
 
 
 def _medians(
@@ -111,7 +114,7 @@ def _medians(
     for start in range(0, length, SORTED_COLUMNS):
         width = min(SORTED_COLUMNS, length - start)
         for row in range(count):
-            values = numba.carray(_as_pointer(rows[row]), length, np.float32)
+            values = carray(_as_pointer(rows[row]), length, np.float32)
             tile[row, :width] = values[start : start + width]
         for comparator in range(len(network)):
             lower, upper = tile[network[comparator, 0]], tile[network[comparator, 1]]

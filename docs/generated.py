@@ -8,15 +8,19 @@ build.
 import inspect
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import click
 import msgspec
+from markup import document, table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from sdk_reference import sdk_page, with_links
+from starling_client.command_line import main as client
 
 from backend.app import create_app
 from backend.audit.events import AuditKind
@@ -53,6 +57,7 @@ PEERS_MARK = "<!-- rows of performance.md beside a peer -->"
 METHODS = ("get", "post", "put", "patch", "delete")
 SIGNED_IN = ("owner", "actor", "participant", "other", "superuser")
 HELP_COLUMNS = 96
+SDK = "reference/sdk.md"
 
 SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "http": ("Listening", HttpSettings),
@@ -154,6 +159,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - the names are mkdocs'
     """Put the figures of peers where a page marks their place."""
     return markdown.replace(PEERS_MARK, beside_peers()) if PEERS_MARK in markdown else markdown
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - the names are mkdocs'
+    """Link what code of the SDK's page names."""
+    return with_links(html) if page.file.src_uri == SDK else html
 
 
 def beside_peers() -> str:
@@ -294,14 +304,21 @@ def command_line() -> str:
             "starting with 1; `verify` has [exit codes of its "
             "own](../audit.md#starling-verify-training_id)."
         ),
+        (
+            "`starling-client` comes with the [client library](../client.md), and ends with 1 "
+            "after one of its [errors](sdk.md#starling_client.errors), and where `doctor` finds "
+            "something that is in the way."
+        ),
     ]
-    for name, command in commands("starling", cli):
+    programs = {"starling": cli, "starling-client": client}
+    for name, command in chain.from_iterable(starmap(commands, programs.items())):
+        program = programs[name.partition(" ")[0]]
         context = click.Context(
             command,
             info_name=name,
             terminal_width=HELP_COLUMNS,
             help_option_names=command.context_settings.get("help_option_names")
-            or cli.context_settings["help_option_names"],
+            or program.context_settings.get("help_option_names"),
         )
         text += [f"## `{name}`", f"```text\n{command.get_help(context)}\n```"]
     return document(text)
@@ -322,9 +339,9 @@ def settings_page() -> str:
     text = [
         "# Settings",
         (
-            "Read once, when a command starts, from environment variables; a flag of `starling "
-            "serve` counts more than its variable, and an empty variable is none. What is "
-            "malformed ends the command with exit code 2 and a line that names the variable."
+            "Environment variables, which the server reads once, when a command starts; a flag of "
+            "`starling serve` counts more than its variable, and an empty variable is none. What "
+            "is malformed ends the command with exit code 2 and a line that names the variable."
         ),
     ]
     for group, (title, struct) in SETTINGS.items():
@@ -336,10 +353,38 @@ def settings_page() -> str:
                 field = fields[variable.field]
                 default = "`~/.starling`" if field.name == "data_dir" else shown_default(field)
                 meaning = described.get(field.name) or f"{variable.meaning.capitalize()}."
-                flag = f"`{flags[field.name]}`" if field.name in flags else ""
+                flag = whole(flags[field.name]) if field.name in flags else ""
                 rows.append((f"`{variable.name}`", flag, kind(field.type), default, meaning))
         text += [f"## {title}", table(("variable", "flag", "value", "default", "meaning"), rows)]
+    text += [
+        "## Client",
+        (
+            "Read by `starling-client`, and the address, the token and the training also by the "
+            "[SDK](sdk.md), where they are not passed; a flag or an argument counts more."
+        ),
+        table(("variable", "flag", "of", "meaning"), client_variables()),
+    ]
     return document(text)
+
+
+def client_variables() -> Iterator[tuple[str, ...]]:
+    """What `starling-client` reads from the environment."""
+    readers: dict[str, list[str]] = {}
+    options: dict[str, click.Option] = {}
+    for name, command in client.commands.items():
+        for option in command.params:
+            if isinstance(option, click.Option) and isinstance(option.envvar, str):
+                options[option.envvar] = option
+                readers.setdefault(option.envvar, []).append(f"`{name}`")
+    for variable, option in options.items():
+        if option.help is None:
+            raise LookupError(f"{variable} has no words in {client.name}.")
+        yield f"`{variable}`", whole(option.opts[0]), ", ".join(readers[variable]), option.help
+
+
+def whole(flag: str) -> str:
+    """A flag in one line of its cell, whatever hyphens it has."""
+    return f"`{flag}`{{.whole}}"
 
 
 def options_page() -> str:
@@ -411,6 +456,7 @@ def decisions() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/rest.md": rest,
+    SDK: sdk_page,
     "reference/cli.md": command_line,
     "reference/settings.md": settings_page,
     "reference/options.md": options_page,
@@ -478,16 +524,3 @@ def first_line(described: type) -> str:
 def without_slash(request: str) -> str:
     """A request without the slash at its end, which means nothing."""
     return request.rstrip("/")
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
-    )
-
-
-def document(parts: list[str]) -> str:
-    """The page of these blocks."""
-    return "\n\n".join(parts) + "\n"

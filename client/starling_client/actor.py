@@ -56,7 +56,7 @@ def register(
 
 
 class Models:
-    """Models on the server."""
+    """Models on the server: `starling.models`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -94,7 +94,7 @@ class Models:
 
 
 class Trainings:
-    """Trainings on the server; each is given by its id."""
+    """Trainings on the server, each given by its id: `starling.trainings`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -196,6 +196,9 @@ class Trainings:
 class Starling:
     """A server, as who runs trainings there sees it.
 
+        with Starling(url, token) as starling:
+            starling.trainings.start(training)
+
     Attributes:
         models: Upload and load.
         trainings: Create, steer, follow.
@@ -208,7 +211,7 @@ class Starling:
         *,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """Ask nothing yet.
+        """Nothing is asked yet.
 
         Args:
             url: By default STARLING_CLIENT_URL.
@@ -216,8 +219,8 @@ class Starling:
             patience_seconds: For how long what may succeed later is tried again.
         """
         self._connection = Connection(line(url, token, patience_seconds))
-        self.models = Models(self._connection)
-        self.trainings = Trainings(self._connection)
+        self.models: Models = Models(self._connection)
+        self.trainings: Trainings = Trainings(self._connection)
 
     def myself(self) -> User:
         """The token's user."""
@@ -273,7 +276,7 @@ class AsyncModels:
 
 
 class AsyncTrainings:
-    """`Trainings` for who awaits."""
+    """`Trainings` for who awaits; `follow` is looped over by `async for`."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -369,10 +372,10 @@ class AsyncStarling:
         *,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """Ask nothing yet; arguments as for `Starling`."""
+        """Nothing is asked yet; arguments as for `Starling`."""
         self._connection = AsyncConnection(line(url, token, patience_seconds))
-        self.models = AsyncModels(self._connection)
-        self.trainings = AsyncTrainings(self._connection)
+        self.models: AsyncModels = AsyncModels(self._connection)
+        self.trainings: AsyncTrainings = AsyncTrainings(self._connection)
 
     async def myself(self) -> User:
         """As `Starling.myself`."""

@@ -29,13 +29,13 @@ _token = click.option(
     "--token",
     envvar=settings.TOKEN_VARIABLE,
     show_envvar=True,
-    help="Of the participant. Others on this machine see arguments: prefer the variable.",
+    help="Token of the participant. Others on this machine see arguments: prefer the variable.",
 )
 _training = click.option(
     "--training",
     envvar=settings.TRAINING_VARIABLE,
     show_envvar=True,
-    help="Its id; needed when you take part in several.",
+    help="Id of the training; needed when you take part in several.",
 )
 
 
@@ -87,7 +87,9 @@ def join(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the token to this new file, which only you can read, instead of printing it.",
 )
-@click.password_option(envvar="STARLING_CLIENT_PASSWORD", show_envvar=True, help="Asked for.")
+@click.password_option(
+    envvar="STARLING_CLIENT_PASSWORD", show_envvar=True, help="Of the new user; asked for."
+)
 def register(
     username: str,
     url: str | None,

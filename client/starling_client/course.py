@@ -43,7 +43,13 @@ WEBHOOK_POLL_SECONDS = 60.0
 
 
 class TaskKind(Enum):
-    """What a participant is asked for."""
+    """What a participant is asked for.
+
+    Attributes:
+        TRAIN: Train the model for a while, and submit it.
+        EVALUATE: Submit metrics of the global model.
+        COLLECT_MOMENTS: Train on, and submit `SwagMoments`.
+    """
 
     TRAIN = "train"
     EVALUATE = "evaluate"

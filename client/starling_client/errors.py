@@ -3,7 +3,7 @@
 StarlingError
 ├── MissingSetting          give the address, the token or the training
 ├── WrongAddress            mend the address: what is there is no Starling server
-├── Temporary               the same again may succeed; it was tried for as long as patience lasts
+├── Temporary               the same again may succeed; patience for it is over
 │   ├── Unreachable         look at the network, or wait
 │   ├── ServerBusy          the server said so itself; wait
 │   └── DamagedTransfer     the bytes are not those that were sent
@@ -26,11 +26,15 @@ from collections.abc import Mapping, Sequence
 
 
 class StarlingError(Exception):
-    """Anything that this package raises on purpose; `detail` is a sentence for people."""
+    """Anything that this package raises on purpose.
+
+    Attributes:
+        detail: A sentence for people.
+    """
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self.detail: str = detail
 
 
 class MissingSetting(StarlingError):
@@ -50,7 +54,7 @@ class Temporary(StarlingError):
 
     def __init__(self, detail: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(detail)
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds: float | None = retry_after_seconds
 
 
 class Unreachable(Temporary):
@@ -62,7 +66,7 @@ class Unreachable(Temporary):
 
     def __init__(self, detail: str, *, unsent: bool) -> None:
         super().__init__(detail)
-        self.unsent = unsent
+        self.unsent: bool = unsent
 
 
 class ServerBusy(Temporary):
@@ -74,7 +78,7 @@ class ServerBusy(Temporary):
 
     def __init__(self, detail: str, status: int, retry_after_seconds: float | None = None) -> None:
         super().__init__(detail, retry_after_seconds)
-        self.status = status
+        self.status: int = status
 
 
 class DamagedTransfer(Temporary):
@@ -93,8 +97,8 @@ class Refused(StarlingError):
         self, detail: str, status: int, errors: Mapping[str, Sequence[str]] | None = None
     ) -> None:
         super().__init__(detail)
-        self.status = status
-        self.errors = dict(errors or {})
+        self.status: int = status
+        self.errors: dict[str, Sequence[str]] = dict(errors or {})
 
 
 class NotAuthenticated(Refused):

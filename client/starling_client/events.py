@@ -19,8 +19,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of a training's audit log.
 
     Attributes:
+        id: Grows along the log; what `follow` takes as `after`.
+        at: When it happened.
         kind: Such as `round_opened`, `update_accepted`, `round_aggregated`, `training_completed`.
         who: The user who did it; None: the server.
+        round: That it is about, 0-based; None: none in particular.
         details: What the kind has to say.
     """
 

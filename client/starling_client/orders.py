@@ -20,6 +20,7 @@ from starling_client.model_files import tensor_bytes
 from starling_client.wire import Aggregation, Standing, Training, TrainingListed, Uncertainty, User
 
 Id = UUID | str
+"""What a model, a training or a user is called; users by their name too."""
 
 
 class SupportsArray(Protocol):
@@ -29,7 +30,11 @@ class SupportsArray(Protocol):
 
 
 Inputs = Tensor | bytes | Sequence[object] | SupportsArray
+"""What a model takes, batch first; or the bytes of an image."""
+
 ModelType = Literal["GLOBAL", "SWAG"]
+"""SWAG if the uncertainty of the model is to be estimated by SWAG."""
+
 Steering = Literal["start", "pause", "resume", "abort", "close-round"]
 
 # As many as one request takes.
@@ -49,7 +54,13 @@ class TrainingCreated(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """A new user; this is the one time that the token is told without being asked for."""
+    """A new user; this is the one time that the token is told without being asked for.
+
+    Attributes:
+        id: Of the user.
+        username: As it was asked for.
+        token: What `join` and `Starling` take.
+    """
 
     id: UUID
     username: str
@@ -60,8 +71,9 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     """One metric over the rounds.
 
     Attributes:
+        key: What is measured, such as `accuracy`.
         kind: `test`, of the global model; `update`, what came with the updates.
-        reporter: None: the mean over the participants.
+        reporter: The participant who measured it; None: the mean over the participants.
         points: Round and value; None: it was no finite number.
     """
 
@@ -72,7 +84,12 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured in a training; `main` is the key of its first metric."""
+    """What was measured in a training.
+
+    Attributes:
+        main: The key of its first metric; None: it has none.
+        series: One for each metric, kind and reporter.
+    """
 
     main: str | None
     series: list[Series]

@@ -29,7 +29,7 @@ class SwagMoments:
         self._parameters = list(model.parameters())
         if not self._parameters:
             raise BadSubmission("The model has no parameters that moments could be about.")
-        self.count = 0
+        self.count: int = 0
         # In float64: the variance is the small difference of two large numbers.
         size = sum(parameter.numel() for parameter in self._parameters)
         self._first = torch.zeros(size, dtype=torch.float64)

@@ -44,11 +44,21 @@ from starling_client.transfers import (
 from starling_client.wire import Detail
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
+"""The class of your own network: what was passed is what comes back."""
+
 Submitted = nn.Module | Mapping[str, Tensor] | SwagMoments
+"""A trained model, its state dict, or the moments of a SWAG round."""
 
 
 class Outcome(Enum):
-    """What became of something that was submitted."""
+    """What became of something that was submitted.
+
+    Attributes:
+        ACCEPTED: It counts.
+        TOO_LATE: The round, or the training, is over.
+        DELIVERED_BEFORE: Another process of the participant was quicker, or this one, before it
+            crashed.
+    """
 
     ACCEPTED = "accepted"
     TOO_LATE = "too late"
@@ -60,6 +70,7 @@ class Receipt:
     """The server's answer to a submission.
 
     Attributes:
+        outcome: Whether it counts, and if not, why.
         detail: Its sentence.
     """
 
@@ -83,9 +94,9 @@ class Assignment:
     """
 
     def __init__(self, work: Work, course: Course, files: ModelFiles, folder: Path) -> None:
-        self.kind = work.kind
-        self.round = work.round
-        self.mu = work.mu
+        self.kind: TaskKind = work.kind
+        self.round: int = work.round
+        self.mu: float = work.mu
         self.deadline: datetime | None = work.deadline
         self._work = work
         self._course = course
@@ -318,7 +329,7 @@ class Task(Assignment):
 
 
 class AsyncTask(Assignment):
-    """`Task` for who awaits."""
+    """`Task` for who awaits: `await task.model()`, `await task.submit(…)`."""
 
     def __init__(
         self,

@@ -27,8 +27,11 @@ PROFILE_PATH = "/api/users/myself/profile/"
 class Webhook:
     """Where to listen, and how the server reaches it.
 
+        join(webhook=Webhook(url="https://me.example/hook", host="0.0.0.0", port=8080))
+
     Attributes:
         url: What the server POSTs to; by default the address listened at.
+        host: To listen at.
         port: 0: any free one.
     """
 

@@ -8,11 +8,22 @@ from uuid import UUID
 import msgspec
 
 Aggregation = Literal["FedAvg", "FedProx", "FedDC"]
+"""How updates become the next model; docs/how-to/method.md says which is for what."""
+
 Uncertainty = Literal["NONE", "ENSEMBLE", "MC_DROPOUT", "SWAG"]
+"""How the uncertainty of predictions is estimated; docs/how-to/method.md compares them."""
 
 
 class TrainingState(StrEnum):
-    """As the server abbreviates it."""
+    """How far a training is, as the server abbreviates it.
+
+    Attributes:
+        INITIAL: Set up, and not started.
+        ONGOING: In its rounds.
+        SWAG_ROUND: After them, collecting moments for SWAG.
+        COMPLETED: All is done.
+        FAILED: Given up by the server, or aborted by the actor.
+    """
 
     INITIAL = "I"
     ONGOING = "O"
@@ -27,7 +38,16 @@ class TrainingState(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a round waits for."""
+    """What a round waits for.
+
+    Attributes:
+        COLLECTING: Updates of participants.
+        AGGREGATING: The server, which makes the next model of them.
+        COLLECTING_MOMENTS: SWAG moments of participants.
+        AGGREGATING_MOMENTS: The server, which makes SWAG's distribution of them.
+        TESTING: Metrics that participants measure of the global model.
+        CLOSED: Nothing; it is over.
+    """
 
     COLLECTING = "collecting"
     AGGREGATING = "aggregating"
@@ -38,7 +58,15 @@ class Phase(StrEnum):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A user of the server."""
+    """A user of the server.
+
+    Attributes:
+        id: What trainings name participants by.
+        username: What people call them.
+        actor: They say that they run trainings; it grants nothing.
+        client: They say that they take part in trainings; it grants nothing.
+        message_endpoint: Where webhooks are sent to; empty: nowhere.
+    """
 
     id: UUID
     username: str
@@ -51,10 +79,21 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
     """A training and how far it is.
 
     Attributes:
+        id: What everything else calls it by.
+        state: Whether it has begun, and whether it is over.
+        model: Id of its global model.
         target_num_updates: How many rounds it has.
+        aggregation_method: How updates become the next model.
+        uncertainty_method: How the uncertainty of predictions is estimated.
+        participants: Ids of users.
         round: The present one, 0-based.
         phase: What that round waits for; None before the start.
+        paused: Whether participants are asked for nothing new.
         error: Why it was given up, a sentence.
+        name: Of its model.
+        local_models_arrived: Updates of the present round that are there.
+        local_models_expected: Updates that it has if nobody is late.
+        deadline_at: When the phase ends without who is missing; None: never.
         metric_names: What the actor asks participants to report.
     """
 
@@ -80,8 +119,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How a participant stands in the open phase of a training.
 
     Attributes:
+        id: Of the user.
+        username: Of the user.
         expected: Something of theirs is waited for, or is there.
         delivered: It is there.
+        last_seen_at: When they last asked the server for something; None: never.
     """
 
     id: UUID
@@ -117,7 +159,12 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrainingListed(msgspec.Struct, frozen=True, kw_only=True):
-    """A training in a list."""
+    """A training in a list.
+
+    Attributes:
+        id: What `get` takes for the rest.
+        state: Whether it has begun, and whether it is over.
+    """
 
     id: UUID
     state: TrainingState

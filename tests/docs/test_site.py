@@ -1,5 +1,6 @@
 """The site builds without a warning, needs no other host, and leaves no snippet untried."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import starling_client
+from starling_client import command_line, settings
+from starling_client.actor import Models, Trainings
 
 from backend.settings import VARIABLES
 from tests.docs.pages import FOLDER, Page
@@ -111,16 +115,51 @@ def test_no_page_shows_its_markup(site: Path) -> None:
 
 
 def test_the_reference_has_every_address_command_and_setting(site: Path) -> None:
-    rest, cli, settings = (
+    rest, cli, variables = (
         (site / "reference" / f"{name}.html").read_text() for name in ("rest", "cli", "settings")
     )
     requests = set(re.findall(r"^\| `([^`]+)` \|", Page("access.md").text, re.MULTILINE))
     assert len(requests) > 60
     documented = {re.sub(r"/$", "", each) for each in re.findall(r"<code>(.+?)</code>", rest)}
     assert {re.sub(r"/$", "", request) for request in requests} <= documented
-    assert all(f"<code>{variable.name}</code>" in settings for variable in VARIABLES)
+    of_client = {
+        settings.URL_VARIABLE,
+        settings.TOKEN_VARIABLE,
+        settings.TRAINING_VARIABLE,
+        "STARLING_CLIENT_PASSWORD",
+    }
+    for name in {variable.name for variable in VARIABLES} | of_client:
+        assert f"<code>{name}</code>" in variables
+    shown = re.sub(r"<[^>]+>", "", cli)
     for words in ("serve", "demo", "simulate", "verify", "user create", "user invite"):
-        assert f"Usage: starling {words} " in re.sub(r"<[^>]+>", "", cli)
+        assert f"Usage: starling {words} " in shown
+    assert command_line.main.commands.keys() == {"join", "register", "doctor"}
+    for words in command_line.main.commands:
+        assert f"Usage: starling-client {words} " in shown
+
+
+def is_error(found: object) -> bool:
+    return inspect.isclass(found) and issubclass(found, starling_client.StarlingError)
+
+
+def test_the_sdk_page_has_everything_that_is_exported_and_every_public_method(site: Path) -> None:
+    page = (site / "reference" / "sdk.html").read_text()
+    anchors = set(re.findall(r' id="([\w.]+)"', page))
+    exported = {name: getattr(starling_client, name) for name in starling_client.__all__}
+    assert exported.keys() - {"errors"} <= anchors
+    errors = [each for each in vars(starling_client.errors).values() if is_error(each)]
+    assert len(errors) > 15
+    assert {each.__name__ for each in errors} <= anchors
+    classes = [*filter(inspect.isclass, exported.values()), Models, Trainings]
+    methods = {
+        f"{each.__name__}.{name}"
+        for each in classes
+        # The twins for who awaits have the methods of the others.
+        if not each.__name__.startswith("Async")
+        for name, member in vars(each).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    }
+    assert {"Task.submit", "Starling.predict", "Trainings.follow"} <= methods <= anchors
 
 
 def test_every_snippet_is_run_by_a_test() -> None:
