@@ -6,6 +6,7 @@ searched for operators that open files, and sizes are bounded before anything is
 """
 
 import struct
+import sys
 import tempfile
 import weakref
 import zipfile
@@ -480,13 +481,15 @@ def _load_pickled(path: Path) -> object:
 
 
 def _classes_for(path: Path) -> frozenset[type]:
-    """The classes that a pickle may name; torchvision is imported only for those that name it."""
-    pickled: bytes = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")  # noqa: SLF001
-    if b"torchvision." not in pickled:
-        return module_classes()
+    """The classes that a pickle may name; torchvision is imported for the first that names it."""
+    layers = module_classes()
+    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    is_imported = "compute.allowed_transforms" in sys.modules
+    if not is_imported and not any(name.startswith("torchvision.") for name in unknown):
+        return layers
     from compute.allowed_transforms import transform_classes
 
-    return module_classes() | transform_classes()
+    return layers | transform_classes()
 
 
 def _tensors_in(loaded: object, allowed: frozenset[type]) -> Iterator[tuple[str, Tensor]]:
@@ -563,6 +566,9 @@ def _require_plain_tensors(state: Mapping[str, Tensor], path: Path) -> None:
             or tensor.layout is not torch.strided
             or tensor.device.type != "cpu"
             or tensor.is_quantized
+            # Their numbers are not those in memory.
+            or tensor.is_neg()
+            or tensor.is_conj()
         ):
             raise _rejected(f"{name} is not a plain dense tensor.", "Convert it before saving.")
     _require_bounded(sum(tensor.nbytes for tensor in state.values()), path.stat().st_size)

@@ -7,6 +7,8 @@ rounded one after the other; the order in which squares are added is the process
 Sorting: a few columns of all rows stay in a core's first cache while all comparators go over them.
 """
 
+import logging
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_void_p
@@ -24,10 +26,14 @@ from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 from torch import Tensor
 
+logger = logging.getLogger(__name__)
+
 # Of the sum and of everything added to it: together they stay in one core's cache.
 TILE_ELEMENTS = 128 * 1024
 # Columns that are sorted together: fifty rows of them are 25 KiB.
 SORTED_COLUMNS = 128
+# Slices of a median begin at once, and one compilation is enough.
+_COMPILING = threading.Lock()
 _Float = np.float32 | np.float64
 
 
@@ -67,8 +73,10 @@ def _compiled(
     """Machine code for this processor, kept on disk: making it takes a second of every process."""
     try:
         made = numba.njit(signatures, cache=True, nogil=True, fastmath=fastmath)(function)
-    except (RuntimeError, OSError):
-        # No folder beside this file or at home can be written, or there is no room.
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the files, there is a way
+        # No folder beside this file or at home can be written, there is no room, or what is there
+        # was cut off: numba lets pass whatever its reading and writing raise.
+        logger.warning("machine code is not kept: %s: %s", type(error).__name__, error)
         made = numba.njit(signatures, nogil=True, fastmath=fastmath)(function)
     return cast("Callable[..., object]", made)
 
@@ -85,7 +93,7 @@ _add_measured_compiled = cast(
 )
 
 
-class _Medians(Protocol):
+class _FindMedians(Protocol):
     def __call__(
         self,
         rows: NDArray[np.int64],
@@ -105,7 +113,7 @@ def _pointer(_: object, address: numba.types.Type) -> tuple[Signature, Callable[
 _as_pointer = cast("Callable[[np.int64], c_void_p]", intrinsic(_pointer))
 
 
-def _medians(
+def _find_medians(
     rows: NDArray[np.int64], network: NDArray[np.int64], medians: NDArray[np.float32]
 ) -> None:
     # Rows are where they lie, in a mapped file each: putting them together would cost a pass.
@@ -131,10 +139,10 @@ def _medians(
 
 
 @cache
-def _medians_compiled() -> _Medians:
+def _find_medians_compiled() -> _FindMedians:
     """Made when it is first wanted: few trainings take medians. No comparator rounds anything."""
     signature = numba.void(numba.int64[::1], numba.int64[:, ::1], numba.float32[::1])
-    return cast("_Medians", _compiled(_medians, [signature], fastmath=set()))
+    return cast("_FindMedians", _compiled(_find_medians, [signature], fastmath=set()))
 
 
 def are_sortable(rows: Sequence[Tensor]) -> bool:
@@ -152,11 +160,18 @@ def medians(rows: Sequence[Tensor], network: Tensor) -> Tensor:
 
     Returns:
         Flat, float32; the mean is rounded once. There is no minus zero.
+
+    Raises:
+        ValueError: the rows differ in length; they are read where they lie.
     """
     found = torch.empty(len(rows[0]), dtype=torch.float32)
     dense = [row.contiguous() for row in rows]
+    if any(row.shape != found.shape for row in dense):
+        raise ValueError("The rows are not of one length.")
     addresses = np.array([row.data_ptr() for row in dense], np.int64)
-    _medians_compiled()(addresses, network.numpy(), found.numpy())
+    with _COMPILING:
+        find_medians = _find_medians_compiled()
+    find_medians(addresses, network.numpy(), found.numpy())
     return found
 
 

@@ -93,7 +93,7 @@ class PredictionQueues(Generic[_Worker]):
         self._send = send
         self._keep_warm = keep_warm
         self._queues: dict[Hashable, _Queue] = {}
-        self._quick: set[Hashable] = set()
+        self._quick: dict[Hashable, None] = {}  # the one that was asked last comes last
         self._work: set[asyncio.Task[None]] = set()
 
     def warm(self) -> None:
@@ -149,9 +149,11 @@ class PredictionQueues(Generic[_Worker]):
         finally:
             del self._queues[model]
             queue.cancel_all()
-            self._quick.discard(model)
-            if queue.is_quick and len(self._quick) < MOST_REMEMBERED:
-                self._quick.add(model)
+            self._quick.pop(model, None)
+            if queue.is_quick:
+                self._quick[model] = None
+                if len(self._quick) > MOST_REMEMBERED:
+                    del self._quick[next(iter(self._quick))]
 
     async def _turn(self, queue: "_Queue", worker: _Worker) -> set[_End]:
         """Have the predictor answer what waits and, for a quarter of a second, what comes."""
@@ -165,7 +167,8 @@ class PredictionQueues(Generic[_Worker]):
                 if not under_way or (ends == {_End.FINE} and clock() < until):
                     batch = queue.take(sum(under_way.values()))
                 if batch:
-                    sent = asyncio.create_task(self._answer(queue, worker, batch))
+                    answered = self._answer(queue, worker, batch, joins=bool(under_way))
+                    sent = asyncio.create_task(answered)
                     # Nobody joins who is tried alone.
                     under_way[sent] = MOST_UNDER_WAY if batch[0].suspect else len(batch)
                 elif under_way:
@@ -180,17 +183,25 @@ class PredictionQueues(Generic[_Worker]):
             for task in under_way:
                 task.cancel()
 
-    async def _answer(self, queue: "_Queue", worker: _Worker, batch: Sequence[_Waiting]) -> _End:
-        """Have the batch predicted, and tell everyone in it."""
+    async def _answer(
+        self, queue: "_Queue", worker: _Worker, batch: Sequence[_Waiting], *, joins: bool
+    ) -> _End:
+        """Have the batch predicted, and tell everyone in it.
+
+        Args:
+            joins: Others are on their way before it: what ends the process may be their doing.
+        """
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
             outcomes = await self._send(worker, [waiting.order for waiting in batch])
         except PredictorDied:
+            queue.is_quick = False
             queue.take_back(batch)
             return _End.DIED
         except Rejected as rejected:
-            if len(batch) == 1:
+            queue.is_quick = False
+            if len(batch) == 1 and not joins:
                 _fail(batch[0], rejected)
             else:
                 queue.set_apart(batch)
@@ -202,7 +213,7 @@ class PredictionQueues(Generic[_Worker]):
         queue.observe(clock() - started, len(batch))
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _settle(waiting, outcome)
-        # A process that ran into its memory limit does not serve others.
+        # A process that ran into its memory limit is sent nothing more.
         unfit = any(
             isinstance(outcome, Refusal) and outcome.reason is RejectionReason.TOO_LARGE
             for outcome in outcomes

@@ -22,7 +22,8 @@ def import_torchvision() -> ModuleType:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::" not in str(error):
-            raise
+            # Of the installation, and not of the file for which it is imported.
+            raise ImportError(str(error)) from error
     for name, signature in _DECLARATIONS.items():
         library.define(name, signature)
     return importlib.import_module("torchvision")

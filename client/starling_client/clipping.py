@@ -24,8 +24,8 @@ def clip_update(
         task.submit(model, sample_size=1)
 
     The update w - w_global is multiplied by min(1, max_norm / ‖w - w_global‖). It has every
-    floating tensor of the state dict, buffers too: the server averages them as well. This alone is
-    no differential privacy: it is the bound that noise has to be measured against.
+    floating or complex tensor of the state dict, buffers too: the server averages them as well.
+    This alone is no differential privacy: it is the bound that noise has to be measured against.
 
     Args:
         model: Changed in place.
@@ -42,16 +42,23 @@ def clip_update(
     """
     if not max_norm > 0:
         raise BadSubmission(f"max_norm must be above 0, and is {max_norm}.")
-    tensors = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
-    updates = {
-        name: tensor.double() - global_parameters[name].to(tensor.device, torch.float64)
-        for name, tensor in tensors.items()
+    tensors = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() or tensor.is_complex()
     }
+    fixed = {name: _exact(global_parameters[name]) for name in tensors}
+    updates = {name: _exact(tensor) - fixed[name] for name, tensor in tensors.items()}
     norm = math.hypot(*(float(update.norm()) for update in updates.values()))
     if not math.isfinite(norm):
         raise BadSubmission("The trained model has values that are not finite: it diverged.")
     if norm > max_norm:
         for name, tensor in tensors.items():
-            fixed = global_parameters[name].to(tensor.device, torch.float64)
-            tensor.copy_(fixed + updates[name] * (max_norm / norm))
+            tensor.copy_(fixed[name] + updates[name] * (max_norm / norm))
     return norm
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """In double precision and on the CPU: not every device has it."""
+    dtype = torch.complex128 if tensor.is_complex() else torch.float64
+    return tensor.detach().to("cpu", dtype)

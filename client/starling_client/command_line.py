@@ -116,8 +116,12 @@ def register(
         if token_file is None:
             click.echo(account.token)
         else:
-            token_file.write_text(f"{account.token}\n")
-        undoing.pop_all()
+            undoing.pop_all()
+            try:
+                token_file.write_text(f"{account.token}\n")
+            except OSError as error:
+                # It is told once.
+                sys.exit(f"{token_file}: {error.strerror}. The token is {account.token}")
 
 
 @main.command()

@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import UUID
 
 import httpx
@@ -19,18 +19,23 @@ from starling_client.errors import BadSubmission, InvalidRequest, UnusableModel,
 from starling_client.model_files import tensor_bytes
 from starling_client.wire import Aggregation, Standing, Training, TrainingListed, Uncertainty, User
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 Id = UUID | str
 """What a model, a training or a user is called; users by their name too."""
 
 
 class SupportsArray(Protocol):
-    """An array of numpy, pandas or alike."""
+    """An array of numpy, a table of pandas, or alike."""
 
-    def __array__(self) -> object: ...
+    def __array__(self) -> "NDArray[np.generic]": ...
 
 
 Inputs = Tensor | bytes | Sequence[object] | SupportsArray
-"""What a model takes, batch first; or the bytes of an image."""
+"""What a model takes, batch first; or the bytes of an image. Nested lists and float64 become
+float32; a tensor stays as it is."""
 
 ModelType = Literal["GLOBAL", "SWAG"]
 """SWAG if the uncertainty of the model is to be estimated by SWAG."""
@@ -318,13 +323,16 @@ def _tensor(inputs: Tensor | Sequence[object] | SupportsArray) -> Tensor:
     if isinstance(inputs, Tensor):
         return inputs.detach().cpu()
     try:
-        tensor = torch.as_tensor(inputs)
-    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(inputs, Sequence):
+            return torch.tensor(inputs, dtype=torch.float32)
+        # Asked for itself, for torch knows arrays of numpy only; a copy, for it may be read-only.
+        tensor = torch.tensor(inputs.__array__())
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise BadSubmission(
             f"No tensor can be made of the inputs: {error} Give a torch.Tensor, an array or the "
             "bytes of an image."
         ) from error
-    # What Python and numpy compute in; models compute in float32.
+    # What numpy computes in; models compute in float32.
     return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 

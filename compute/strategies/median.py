@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from compute import kernels
 from compute.contract import AggregationOptions
 from compute.strategies.registry import register
 
@@ -38,7 +39,10 @@ class Median:
         """`accumulate` plays no part."""
 
     def gather(self, pieces: Sequence[Tensor], weights: Sequence[int]) -> Tensor:  # noqa: ARG002
-        """The medians of a slice; takes one row more than there are pieces as memory."""
+        """The medians of a slice; takes the memory of one row more than there are pieces.
+
+        Of float32 on a CPU it takes that of the medians.
+        """
         if pieces[0].is_complex():
             parts = [torch.view_as_real(piece).reshape(-1) for piece in pieces]
             return torch.view_as_complex(_median(parts).reshape(-1, 2))
@@ -46,9 +50,6 @@ class Median:
 
 
 def _median(rows: Sequence[Tensor]) -> Tensor:
-    # It compiles what it has, and who only averages has no use for it.
-    from compute import kernels
-
     if len(rows) > 2 and kernels.are_sortable(rows):
         return kernels.medians(rows, _pairs(len(rows)))
     low, high = _middle(rows)

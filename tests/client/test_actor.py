@@ -3,9 +3,11 @@
 import threading
 from uuid import UUID
 
+import numpy as np
 import pytest
 import starling_client
 import torch
+from numpy.typing import NDArray
 from starling_client import AsyncStarling, Starling, errors
 from starling_client.orders import module_bytes
 from starling_client.wire import TrainingState
@@ -93,10 +95,20 @@ def test_a_training_from_a_network_to_a_prediction(server: Server, make_user: Pe
         assert prediction.mutual_info.shape == (4,)
         again = starling.predict(model, inputs, seed=3)
         assert torch.equal(prediction.inference, again.inference)
-        for same in (inputs.double().numpy(), inputs.tolist()):
+
+        class Table:
+            """As of pandas: no array, and nobody may write to what it gives."""
+
+            def __array__(self) -> NDArray[np.float64]:
+                array = inputs.double().numpy()
+                array.flags.writeable = False
+                return array
+
+        for same in (inputs.double().numpy(), inputs.tolist(), Table()):
             assert torch.equal(starling.predict(model, same, seed=3).inference, again.inference)
         with pytest.raises(errors.BadSubmission, match="No tensor can be made of the inputs"):
             starling.predict(model, ["three", "words", "only"])
+        assert starling.predict(model, [[1, 2, 3]]).inference.shape == (1, 2)
         loaded = starling.models.load(model)
         assert loaded.state_dict().keys() == network.state_dict().keys()
 

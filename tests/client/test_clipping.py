@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starling_client import clip_update
 from starling_client.errors import BadSubmission
@@ -35,6 +35,7 @@ def trained(seed: int, scale: float = 1.0) -> tuple[nn.Module, dict[str, torch.T
     return model, fixed
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**16), scale=st.floats(1e-3, 1e3), max_norm=st.floats(1e-2, 1e2))
 def test_the_update_keeps_its_direction_and_gets_the_norm(
     seed: int, scale: float, max_norm: float
@@ -67,6 +68,13 @@ def test_buffers_are_bounded_too_and_counters_left_alone() -> None:
     assert clip_update(model, fixed, 1.0) == pytest.approx(200.0)
     assert distance(model, fixed) == pytest.approx(1.0)
     assert int(model.state_dict()["1.num_batches_tracked"]) == 7
+
+
+def test_complex_numbers_are_bounded_by_their_moduli() -> None:
+    model = nn.ParameterDict({"phase": torch.tensor([3.0 + 4.0j, 0.0j])})
+    fixed = {"phase": torch.zeros(2, dtype=torch.complex64)}
+    assert clip_update(model, fixed, 1.0) == pytest.approx(5.0)
+    torch.testing.assert_close(model["phase"].detach(), torch.tensor([0.6 + 0.8j, 0.0j]))
 
 
 def test_what_diverged_is_refused_and_left_as_it_is() -> None:

@@ -3,11 +3,12 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import Page, run
+from tests.docs.pages import Page, reader, run
 from tests.servers import REPOSITORY, Server
 
 pytestmark = pytest.mark.e2e
@@ -39,7 +40,7 @@ def trained(example: str, server: Server, folder: Path) -> str:
     return printed
 
 
-def test_a_table(server: Server, tmp_path: Path) -> None:
+def test_a_table_is_learnt_with_its_standardisation(server: Server, tmp_path: Path) -> None:
     printed = trained("tabular", server, tmp_path)
     assert float(_MEAN.findall(printed)[-1][2]) > 0.98
     assert "\npatient 0: malignant\n" in printed
@@ -54,7 +55,7 @@ def test_images_and_an_answer_that_knows_when_it_does_not_know(
     assert float(digit[1]) < 0.2 < float(noise[1])
 
 
-def test_a_head_of_ones_own(server: Server, tmp_path: Path) -> None:
+def test_each_site_is_right_with_a_head_of_its_own(server: Server, tmp_path: Path) -> None:
     printed = trained("personal_head", server, tmp_path)
     sites = re.findall(r"^site (\d), evaluate, round 8: accuracy (\S+)$", printed, re.MULTILINE)
     assert [site for site, _ in sites] == ["0", "1", "2"]
@@ -62,19 +63,40 @@ def test_a_head_of_ones_own(server: Server, tmp_path: Path) -> None:
     assert min(float(accuracy) for _, accuracy in sites) > 0.9
 
 
-def test_updates_of_bounded_norm(server: Server, tmp_path: Path) -> None:
+def test_updates_have_the_norm_that_they_were_bounded_to(server: Server, tmp_path: Path) -> None:
     printed = trained("clipping", server, tmp_path)
     moved = re.findall(r"^site \d, round 11: moved by (\S+), sent (\S+)$", printed, re.MULTILINE)
     assert len(moved) == 3
     assert all(float(norm) > 1.0 and float(sent) == 1.0 for norm, sent in moved)
 
 
-def test_a_notebook(server: Server, tmp_path: Path) -> None:
+def test_a_site_that_fails_ends_all_and_says_why(server: Server, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(REPOSITORY / "examples" / "tabular", mine)
+    shutil.copy(REPOSITORY / "examples" / "together.sh", tmp_path)
+    site = mine / "site.py"
+    site.write_text(
+        'import sys\nif sys.argv[1] == "1":\n    raise OSError("no data")\n' + site.read_text()
+    )
+    ended = subprocess.run(
+        [str(tmp_path / "together.sh"), "mine"],
+        env=reader({"URL": server.url, "OMP_NUM_THREADS": "1"}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert "OSError: no data" in ended.stderr
+    assert "after round" not in ended.stdout
+
+
+def test_a_notebook_takes_part_and_draws_what_came_of_it(server: Server, tmp_path: Path) -> None:
     for name in ("notebook", "script"):
         shutil.copytree(REPOSITORY / "examples" / name, tmp_path / name)
     commands, _ = blocks_of("notebook")
     run(commands, tmp_path / "notebook", {"URL": server.url, "OMP_NUM_THREADS": "1"})
-    cells = json.loads((tmp_path / "notebook" / "participant.ipynb").read_text())["cells"]
+    cells = json.loads((tmp_path / "notebook" / "executed.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     printed = "".join("".join(output.get("text", ())) for output in outputs)
     right = re.search(r"^(\d+) of 360 right$", printed, re.MULTILINE)

@@ -515,3 +515,10 @@ def test_safetensors_whose_header_length_looks_like_another_format(
     path = tmp_path / "update"
     path.write_bytes(padded)
     assert torch.equal(load_state_dict(path)["w"], torch.arange(3.0))
+
+
+def test_a_tensor_whose_numbers_are_not_those_in_memory_is_refused(path: Path) -> None:
+    negated = torch.tensor([1.0 + 2.0j, 3.0 + 4.0j]).conj().imag
+    assert negated.is_neg()
+    torch.save({"weight": negated}, path)
+    assert "weight is not a plain dense tensor" in rejection(load_update, path).detail

@@ -73,7 +73,12 @@ def test_it_takes_flat_float32_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "problem", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("no locator")]
+    "problem",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("no locator"),
+        EOFError("Ran out of input"),
+    ],
 )
 def test_machine_code_that_cannot_be_kept_is_made_anew(
     problem: Exception, monkeypatch: pytest.MonkeyPatch

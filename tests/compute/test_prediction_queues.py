@@ -188,7 +188,9 @@ async def test_processes_that_were_killed_while_idle_count_for_nobody(
 async def test_to_a_quick_model_a_few_are_under_way_and_then_a_batch_forms(
     queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However busy the machine is.
     monkeypatch.setattr(prediction_queues, "QUICK_SECONDS", 1e9)
+    monkeypatch.setattr(prediction_queues, "BATCH_SECONDS", 1e9)
     await queues.predict(asked("warm"))
     await settle()
     predictors.gate.clear()
@@ -207,6 +209,7 @@ async def test_who_is_tried_alone_has_nobody_beside_them(
     queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prediction_queues, "QUICK_SECONDS", 1e9)
+    monkeypatch.setattr(prediction_queues, "BATCH_SECONDS", 1e9)
     beside: list[int] = []
 
     def die_of_poison(texts: list[str]) -> None:
@@ -230,6 +233,42 @@ async def test_who_is_tried_alone_has_nobody_beside_them(
     assert predictors.batches[4:] == [["c"], ["poison"], ["poison"]]
     # None was sent before the one in front of it had come back.
     assert beside[-3:] == [5, 6, 7]
+
+
+async def test_when_one_takes_too_long_those_on_their_way_behind_it_are_not_refused(
+    queues: PredictionQueues[int], predictors: Predictors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_queues, "QUICK_SECONDS", 1e9)
+    monkeypatch.setattr(prediction_queues, "BATCH_SECONDS", 1e9)
+
+    def end_the_process(texts: list[str]) -> None:
+        # Their time has run since they were sent, too.
+        if "endless" in texts or len(predictors.batches) <= 4:
+            raise Rejected(RejectionReason.TIMED_OUT, "too long")
+
+    await queues.predict(asked("warm"))
+    predictors.misbehave = end_the_process
+    predictors.gate.clear()
+    tasks = []
+    for text in ("endless", "b", "c"):
+        tasks.append(asyncio.create_task(queues.predict(asked(text))))
+        await settle()
+    assert predictors.batches[1:] == [["endless"], ["b"], ["c"]]
+    predictors.gate.set()
+    assert (await tasks[1], await tasks[2]) == (said("b"), said("c"))
+    with pytest.raises(Rejected, match="too long"):
+        await tasks[0]
+
+
+async def test_models_that_were_quick_long_ago_are_forgotten(
+    queues: PredictionQueues[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_queues, "QUICK_SECONDS", 1e9)
+    monkeypatch.setattr(prediction_queues, "MOST_REMEMBERED", 2)
+    for model in "mnmo":
+        await queues.predict(asked("a", model))
+        await settle()
+    assert [key[0] for key in queues._quick if isinstance(key, tuple)] == ["m", "o"]
 
 
 async def test_who_went_away_is_not_sent(
