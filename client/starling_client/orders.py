@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 import httpx
@@ -19,10 +19,6 @@ from starling_client.errors import BadSubmission, InvalidRequest, UnusableModel,
 from starling_client.model_files import tensor_bytes
 from starling_client.wire import Aggregation, Standing, Training, TrainingListed, Uncertainty, User
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 Id = UUID | str
 """What a model, a training or a user is called; users by their name too."""
 
@@ -30,7 +26,7 @@ Id = UUID | str
 class SupportsArray(Protocol):
     """An array of numpy, a table of pandas, or alike."""
 
-    def __array__(self) -> "NDArray[np.generic]": ...
+    def __array__(self) -> object: ...
 
 
 Inputs = Tensor | bytes | Sequence[object] | SupportsArray
