@@ -114,7 +114,7 @@ def load_preprocessing(path: Path) -> Callable[[object], object]:
     loaded = _load(path)
     if isinstance(loaded, nn.Module):
         return loaded
-    if callable(loaded) and type(loaded) in _classes_for(path):
+    if callable(loaded) and _is_transform(type(loaded)):
         return loaded
     raise _rejected(
         f"The file holds a {type(loaded).__name__}, not a preprocessing module.",
@@ -462,8 +462,7 @@ def _load_safetensors(path: Path) -> StateDict:
 
 
 def _load_pickled(path: Path) -> object:
-    allowed = _classes_for(path)
-    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    allowed, unknown = _listed_and_unlisted(path)
     if unknown:
         raise Rejected(
             RejectionReason.UNSAFE,
@@ -480,16 +479,30 @@ def _load_pickled(path: Path) -> object:
     return loaded
 
 
-def _classes_for(path: Path) -> frozenset[type]:
-    """The classes that a pickle may name; torchvision is imported for the first that names it."""
-    layers = module_classes()
-    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+def _listed_and_unlisted(path: Path) -> tuple[frozenset[type], list[str]]:
+    """The classes that a pickle may name, and the names in it of anything else.
+
+    torchvision is imported for the first that names it.
+    """
+    listed = module_classes()
+    unlisted = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     is_imported = "compute.allowed_transforms" in sys.modules
-    if not is_imported and not any(name.startswith("torchvision.") for name in unknown):
-        return layers
+    if is_imported or any(name.startswith("torchvision.") for name in unlisted):
+        from compute.allowed_transforms import transform_classes
+
+        listed |= transform_classes()
+        if not is_imported:
+            unlisted = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    return listed, unlisted
+
+
+def _is_transform(cls: type) -> bool:
+    # What was loaded from torchvision was loaded after this import.
+    if not cls.__module__.startswith("torchvision."):
+        return False
     from compute.allowed_transforms import transform_classes
 
-    return layers | transform_classes()
+    return cls in transform_classes()
 
 
 def _tensors_in(loaded: object, allowed: frozenset[type]) -> Iterator[tuple[str, Tensor]]:
