@@ -163,16 +163,18 @@ class PredictionQueues(Generic[_Worker]):
         ends = {_End.FINE}
         try:
             while True:
-                batch: list[_Waiting] = []
-                if not under_way or (ends == {_End.FINE} and clock() < until):
-                    batch = queue.take(sum(under_way.values()))
+                count = sum(under_way.values())
+                may_join = count < MOST_UNDER_WAY and ends == {_End.FINE} and clock() < until
+                batch = queue.take(count) if may_join or not under_way else []
                 if batch:
                     answered = self._answer(queue, worker, batch, joins=bool(under_way))
                     sent = asyncio.create_task(answered)
                     # Nobody joins who is tried alone.
                     under_way[sent] = MOST_UNDER_WAY if batch[0].suspect else len(batch)
                 elif under_way:
-                    news = cast("set[asyncio.Future[object]]", {*under_way, queue.arrival()})
+                    # What comes while a whole batch is at it wakes nobody: it could not join.
+                    arrival = {queue.arrival()} if may_join else set()
+                    news = cast("set[asyncio.Future[object]]", {*under_way, *arrival})
                     done, _ = await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
                     for task in under_way.keys() & done:
                         del under_way[task]
