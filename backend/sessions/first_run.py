@@ -67,8 +67,8 @@ class FirstRun:
         if not hmac.compare_digest(order.code.strip().encode(), self._code.encode()):
             await self._limits.failed(_COUNTED_AS, address)
             raise NotAllowed(
-                "code: This is not what the server printed when it started; it prints another one "
-                "at each start."
+                "The setup code is not what the server printed when it started; it prints another "
+                "one at each start."
             )
         return await self._users.create_first_superuser(
             CreateUser(

@@ -53,7 +53,15 @@ def test_first_run_makes_a_superuser_who_invites_a_colleague(
 
     code = re.search(r"#/setup\?code=(\S+)", fresh_server.log_text())
     assert code is not None, fresh_server.log_text()
-    page = browse_fresh(f"/setup?code={code[1]}")
+    page = browse_fresh("/setup?code=of-an-earlier-start")
+    browse_fresh.watch(page).expect("403 POST .*/api/setup/")
+    page.get_by_label("User name").fill("grace")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Create and sign in").click()
+    expect(page.get_by_text("The setup code is not what the server printed")).to_be_visible()
+    # The right link in the same tab: the browser only changes the fragment.
+    page.evaluate("fragment => { location.hash = fragment; }", f"#/setup?code={code[1]}")
+    expect(page.get_by_label("Setup code")).to_have_value(code[1])
     heading(page, "Welcome to Starling")
     page.get_by_label("User name").fill("grace")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
