@@ -1,7 +1,8 @@
-"""Where the tensors of a zip archive lie, learned once for all archives of the same skeleton.
+"""Where the tensors of an archive lie, learned once for all archives of the same skeleton.
 
 The *skeleton* of an archive that torch wrote is everything but its tensors' numbers: the names and
-sizes of its records and the contents of those that hold no tensor (the pickle, the program). When
+sizes of its records and the contents of those that hold no tensor (the pickle, the program); of a
+safetensors file it is the header. When
 one archive went through every check and was loaded, another one with the same skeleton means the
 same thing with other numbers: its tensors can be mapped where they lie, and nothing in it is
 unpickled, parsed or copied. Likewise an archive that torch wrote from some weights is a *template*
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Generic, Self, TypeVar
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -75,6 +77,12 @@ class Skeleton:
 
     digest: bytes
     records: Mapping[str, _Record]
+
+
+class _HeaderEntry(msgspec.Struct):
+    """What a safetensors header says of a tensor, as far as it is wanted; its metadata has none."""
+
+    data_offsets: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,36 @@ def read_skeleton(path: Path) -> Skeleton | None:
         return None  # whoever loads it says what is wrong with it
 
 
+def read_header(path: Path) -> Skeleton | None:
+    """The skeleton of a safetensors file; None when it cannot be mapped by it.
+
+    Args:
+        path: A file that was found to begin as one.
+    """
+    try:
+        with path.open("rb") as file:
+            length = file.read(8)
+            begin = 8 + int.from_bytes(length, "little")
+            if begin > MAX_SKELETON_BYTES:
+                return None
+            header = _read_at(file, 8, begin - 8)
+            size_bytes = file.seek(0, 2)
+        entries = msgspec.json.decode(header, type=dict[str, _HeaderEntry])
+    except (EOFError, msgspec.DecodeError):
+        return None  # whoever loads it says what is wrong with it
+    entries.pop("__metadata__", None)
+    digest = hashlib.sha256(length + header + b"%d" % size_bytes).digest()
+    return Skeleton(
+        digest,
+        {
+            name: _Record(
+                begin + entry.data_offsets[0], entry.data_offsets[1] - entry.data_offsets[0]
+            )
+            for name, entry in entries.items()
+        },
+    )
+
+
 def map_known(path: Path, skeleton: Skeleton) -> tuple[ModelFormat, StateDict] | None:
     """What `learn_layout` was told of an archive of this skeleton, with this file's numbers.
 
@@ -169,13 +207,10 @@ def learn_layout(
     if skeleton.digest in _layouts:
         return
     layout: Layout | None = None
-    if model_format in {
-        ModelFormat.TORCHSCRIPT,
-        ModelFormat.PICKLED_MODULE,
-        ModelFormat.PICKLED_STATE_DICT,
-    }:
+    if model_format is not ModelFormat.EXPORTED_PROGRAM:
+        find = _header_places if model_format is ModelFormat.SAFETENSORS else _pickled_places
         try:
-            layout = Layout(model_format, _places(path, skeleton, state))
+            layout = Layout(model_format, find(path, skeleton, state))
             mapped = _mapped(path, skeleton, layout)
             if not all(torch.equal(mapped[name], tensor) for name, tensor in state.items()):
                 layout = None
@@ -502,7 +537,18 @@ def _integers(value: object) -> tuple[int, ...]:
     return value
 
 
-def _places(path: Path, skeleton: Skeleton, state: StateDict) -> dict[str, _Place]:
+def _header_places(_: Path, skeleton: Skeleton, state: StateDict) -> dict[str, _Place]:
+    for name, tensor in state.items():
+        # Otherwise it stands for what was decoded from it.
+        if skeleton.records[name].size != tensor.nbytes:
+            raise ValueError("A tensor is not what the header says.")
+    return {
+        name: _Place(name, tensor.dtype, 0, tuple(tensor.shape), tensor.stride())
+        for name, tensor in state.items()
+    }
+
+
+def _pickled_places(path: Path, skeleton: Skeleton, state: StateDict) -> dict[str, _Place]:
     with zipfile.ZipFile(path) as archive:
         (entry,) = [
             entry for entry in archive.infolist() if entry.filename.partition("/")[2] == "data.pkl"

@@ -28,6 +28,7 @@ from compute.archive_layouts import (
     learn_layout,
     learn_template,
     map_known,
+    read_header,
     read_skeleton,
 )
 from compute.blobs import BlobRef, BlobStore, require_room
@@ -338,16 +339,23 @@ def _load(path: Path) -> object:
 
 
 def _skeleton(path: Path) -> Skeleton | None:
-    """Of a zip archive that torch wrote; None: it is something else.
+    """Of a zip archive that torch wrote or a safetensors file; None: it is something else.
 
     Raises:
         Rejected: it is a zip archive with an absurd directory.
     """
     with path.open("rb") as file:
-        if file.read(4) != b"PK\3\4":
-            return None
+        head = file.read(9)
+    if _begins_as_safetensors(head, path.stat().st_size):
+        return read_header(path)
+    if not head.startswith(b"PK\3\4"):
+        return None
     _require_small_directory(path)
     return read_skeleton(path)
+
+
+def _begins_as_safetensors(head: bytes, size_bytes: int) -> bool:
+    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < size_bytes
 
 
 def _container(path: Path) -> _Container:
@@ -362,7 +370,7 @@ def _container(path: Path) -> _Container:
     if not size_bytes:
         raise _rejected("The file is empty.", _SEND_MODEL)
     # First: the length that it begins with may look like what the others begin with.
-    if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < size_bytes:
+    if _begins_as_safetensors(head, size_bytes):
         return _Container.SAFETENSORS
     if head.startswith(b"PK"):
         return _zip_container(path, size_bytes)

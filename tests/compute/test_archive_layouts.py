@@ -1,18 +1,21 @@
 """Archives of a known skeleton are mapped and written without torch, to the same bytes."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from compute import archive_layouts
-from compute.archive_layouts import known_template, map_known, read_skeleton
+from compute.archive_layouts import known_template, map_known, read_header, read_skeleton
 from compute.blobs import BlobStore
-from compute.contract import ModelFormat, Rejected
+from compute.contract import ModelFormat, Rejected, TensorEncoding
+from compute.encodings import METADATA_KEY, encoded
 from compute.formats import load_module, load_state_dict, load_update, store_like, write_like
 from tests.compute.models import stored, trained, written
 from tests.model_files import CallsOnLoad, exported, pickled, tiny, torchscript
@@ -223,3 +226,84 @@ def test_an_archive_that_readers_find_at_different_places_is_not_mapped(
     }
     for name, changed in hidden.items():
         assert read_skeleton(written(tmp_path / "changed", changed)) is None, name
+
+
+def safetensors_file(tensors: dict[str, torch.Tensor], **metadata: str) -> bytes:
+    return save(tensors, metadata or None)
+
+
+def numbers(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "z": torch.randn(3, 4, generator=generator),
+        "half": torch.randn(5, generator=generator).half(),
+        "flag": torch.tensor(seed % 2 == 0),
+        "scalar": torch.tensor(seed),
+        "empty": torch.zeros(0, 4),
+        "double": torch.randn(2, 2, generator=generator, dtype=torch.float64),
+    }
+
+
+def test_the_second_safetensors_file_of_a_header_is_mapped_with_its_own_numbers(
+    tmp_path: Path,
+) -> None:
+    contents = [safetensors_file(numbers(seed)) for seed in range(3)]
+    first, *others = [
+        written(tmp_path / str(seed), content) for seed, content in enumerate(contents)
+    ]
+    read = load_update(first)
+    for seed, path in enumerate([first, *others]):
+        header = read_header(path)
+        assert header is not None
+        mapped = map_known(path, header)
+        assert mapped is not None
+        found_format, state = mapped
+        assert found_format is ModelFormat.SAFETENSORS
+        assert list(state) == list(read[1])
+        for name, tensor in numbers(seed).items():
+            assert state[name].dtype == tensor.dtype
+            assert torch.equal(state[name], tensor)
+            state[name].zero_()  # of a page of our own
+        assert path.read_bytes() == contents[seed]
+
+
+def test_a_safetensors_file_cut_off_or_lengthened_is_refused_though_its_header_is_known(
+    tmp_path: Path,
+) -> None:
+    content = safetensors_file(numbers(0))
+    load_update(written(tmp_path / "known", content))
+    for changed in (content[:-1], content + b"\0", content[:40], content[:9]):
+        with pytest.raises(Rejected):
+            load_update(written(tmp_path / "changed", changed))
+
+
+@pytest.mark.parametrize("encoding", list(TensorEncoding))
+def test_encoded_tensors_are_decoded_every_time(encoding: TensorEncoding, tmp_path: Path) -> None:
+    for seed in range(3):
+        state = {"w": torch.randn(4, 6, generator=torch.Generator().manual_seed(seed))}
+        tensors, table = encoded(state, encoding)
+        path = written(tmp_path / str(seed), safetensors_file(tensors, **{METADATA_KEY: table}))
+        found = load_state_dict(path)
+        assert list(found) == ["w"]
+        assert torch.allclose(found["w"], state["w"], atol=0.03)
+        header = read_header(path)
+        assert header is not None
+        assert map_known(path, header) is None
+
+
+def test_metadata_of_any_kind_is_no_tensor(tmp_path: Path) -> None:
+    tensors = {"w": torch.ones(2)}
+    for note in ("a", "b"):
+        content = safetensors_file(tensors, data_offsets=note)
+        assert list(load_state_dict(written(tmp_path / note, content))) == ["w"]
+
+
+def test_an_unaligned_safetensors_file_is_read_all_the_same(tmp_path: Path) -> None:
+    header = (
+        b'{"b":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},'
+        b'"w":{"dtype":"F32","shape":[2],"data_offsets":[3,11]}}'
+    )
+    for value in (1.0, 2.0):
+        numbers_after = b"\1\2\3" + struct.pack("<2f", value, -value)
+        content = struct.pack("<Q", len(header)) + header + numbers_after
+        assert load_state_dict(written(tmp_path / "x", content))["w"].tolist() == [value, -value]
