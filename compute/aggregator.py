@@ -28,7 +28,7 @@ from compute.contract import (
     UpdateFigures,
     UpdateRef,
 )
-from compute.folding import DeviceFold, Weighted, complex_are_finite, fold_measured_
+from compute.folding import DeviceFold, HostFold, Weighted, complex_are_finite
 from compute.formats import load_state_dict, store_like
 from compute.gathering import gather
 from compute.moments import average_moments, write_moments
@@ -78,13 +78,16 @@ class _Folding:
         self._strategy = strategy
         self._base = base
         self._state = strategy.init(base, device)
-        self._on_device = DeviceFold(base, device) if device.type == "cuda" else None
+        self._fold: HostFold | DeviceFold = (
+            DeviceFold(strategy, self._state, base, device)
+            if device.type == "cuda"
+            else HostFold(strategy, self._state, base)
+        )
 
     def take_(self, updates: Sequence[tuple[UpdateRef, StateDict]]) -> list[float]:
-        weighted = [Weighted(tensors, update.sample_size) for update, tensors in updates]
-        if self._on_device is not None:
-            return self._on_device.fold_measured_(self._strategy, self._state, weighted)
-        return fold_measured_(self._strategy, self._state, self._base, weighted)
+        return self._fold.fold_measured_(
+            [Weighted(tensors, update.sample_size) for update, tensors in updates]
+        )
 
     def finish(self) -> StateDict:
         return self._strategy.finish(self._state, self._base)
@@ -124,6 +127,7 @@ class _OpenRound:
     base_key: str
     base: StateDict
     sample: CoordinateSample
+    sampled_base: Tensor
     work: _Work
     folded: dict[str, _Folded] = field(default_factory=dict)
     fold_seconds: float = 0.0
@@ -256,11 +260,13 @@ class Aggregator:
                 if strategy.kind == "folding"
                 else _Gathering(strategy, base, self._device, self._store)
             )
+            sample = CoordinateSample(base, COSINE_SAMPLE_SIZE)
             opened = _OpenRound(
                 number=number,
                 base_key=base_key,
                 base=base,
-                sample=CoordinateSample(base, COSINE_SAMPLE_SIZE),
+                sample=sample,
+                sampled_base=sample.values(base),
                 work=work,
             )
             self._round = opened
@@ -280,7 +286,6 @@ class Aggregator:
                 require_same_tensors(tensors, opened.base)
                 if not complex_are_finite(tensors):
                     require_finite(tensors)
-            differences = [opened.sample.difference(tensors, opened.base) for _, tensors in loaded]
             try:
                 squares = opened.work.take_(loaded)
                 if not all(map(math.isfinite, squares)):
@@ -289,6 +294,10 @@ class Aggregator:
             except BaseException:
                 self._round = None  # perhaps half-way in the sum
                 raise
+            # Afterwards: every core has its share of the mapped files' pages then.
+            differences = [
+                opened.sample.values(tensors).sub_(opened.sampled_base) for _, tensors in loaded
+            ]
         for update, square, difference in zip(updates, squares, differences, strict=True):
             opened.folded[update.update_id] = _Folded(update, math.sqrt(square), difference)
         opened.fold_seconds += time.perf_counter() - started

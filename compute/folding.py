@@ -27,52 +27,71 @@ class Weighted(NamedTuple):
     weight: int
 
 
-def fold_measured_(
-    strategy: FoldingStrategy, state: FoldState, base: StateDict, updates: Sequence[Weighted]
-) -> list[float]:
-    """Add the updates in this order into `state`, on the CPU.
+class HostFold:
+    """A round's sum on the CPU, and the base that updates are measured against."""
 
-    Args:
-        updates: Of the base's names, shapes and dtypes; may map files.
+    def __init__(self, strategy: FoldingStrategy, state: FoldState, base: StateDict) -> None:
+        self._strategy = strategy
+        self._state = state
+        self._base = base
+        compiled = {
+            name: (total, tensor.reshape(-1))
+            for name, tensor in base.items()
+            if (total := strategy.weighted_sum(state, name)) is not None
+            and kernels.is_addable(total, tensor.reshape(-1))
+        }
+        self._compiled = list(compiled)
+        self._others = [name for name in base if name not in compiled]
+        self._sums = kernels.TiledSums(
+            [total for total, _ in compiled.values()], [flat for _, flat in compiled.values()]
+        )
 
-    Returns:
-        Of each update the sum of squared differences to the base over all floating tensors, in
-        float64. One that is not finite may say that the update is not; `state` is then spoilt.
-    """
-    elements = cached_elements()
-    wide, wide_base = torch.empty(2, elements, dtype=torch.float64).unbind()
-    compiled: list[kernels.Piece] = []
-    squares: list[list[float]] = [[] for _ in updates]
-    for name, expected in base.items():
-        # (scalars,) each; views, unless somebody sent a tensor in another order of dimensions.
-        flats = [update.tensors[name].reshape(-1) for update in updates]
-        if not expected.is_floating_point():
-            for flat, update in zip(flats, updates, strict=True):
-                for start, piece in _pieces(flat, elements):
-                    strategy.fold_piece_(state, name, start, piece, update.weight)
-            continue
-        flat_base = expected.reshape(-1)
-        total = strategy.weighted_sum(state, name)
-        if total is not None:
-            together = kernels.Piece(total, flat_base, flats)
-            if together.is_foldable:
-                compiled.append(together)
+    def fold_measured_(self, updates: Sequence[Weighted]) -> list[float]:
+        """Add the updates in this order.
+
+        Args:
+            updates: Of the base's names, shapes and dtypes; may map files.
+
+        Returns:
+            Of each update the sum of squared differences to the base over all floating tensors, in
+            float64. One that is not finite may say that the update is not; the sum is then spoilt.
+        """
+        squares: list[list[float]] = [[] for _ in updates]
+        if self._others:
+            self._fold_others_(updates, squares)
+        found = self._sums.add_(
+            [[update.tensors[name] for name in self._compiled] for update in updates],
+            [update.weight for update in updates],
+        )
+        for update in updates:
+            self._strategy.count_(self._state, update.weight)
+        return [total_of(squared + more) for squared, more in zip(squares, found, strict=True)]
+
+    def _fold_others_(self, updates: Sequence[Weighted], squares: list[list[float]]) -> None:
+        elements = cached_elements()
+        wide, wide_base = torch.empty(2, elements, dtype=torch.float64).unbind()
+        strategy, state = self._strategy, self._state
+        for name in self._others:
+            expected = self._base[name]
+            # (scalars,) each; views, unless somebody sent a tensor in another order of dimensions.
+            flats = [update.tensors[name].reshape(-1) for update in updates]
+            if not expected.is_floating_point():
+                for flat, update in zip(flats, updates, strict=True):
+                    for start, piece in _pieces(flat, elements):
+                        strategy.fold_piece_(state, name, start, piece, update.weight)
                 continue
-        widened = strategy.sum_dtype(expected) is torch.float64
-        for start, base_piece in _pieces(flat_base, elements):
-            stop = start + len(base_piece)
-            theirs = wide_base[: len(base_piece)].copy_(base_piece)
-            ours = wide[: len(base_piece)]
-            for flat, update, squared in zip(flats, updates, squares, strict=True):
-                piece = flat[start:stop]
-                ours.copy_(piece)
-                strategy.fold_piece_(state, name, start, ours if widened else piece, update.weight)
-                ours.sub_(theirs)
-                squared.append(float(torch.dot(ours, ours)))
-    found = kernels.fold_measured_(compiled, [update.weight for update in updates])
-    for update in updates:
-        strategy.count_(state, update.weight)
-    return [total_of(squared + more) for squared, more in zip(squares, found, strict=True)]
+            widened = strategy.sum_dtype(expected) is torch.float64
+            for start, base_piece in _pieces(expected.reshape(-1), elements):
+                stop = start + len(base_piece)
+                theirs = wide_base[: len(base_piece)].copy_(base_piece)
+                ours = wide[: len(base_piece)]
+                for flat, update, squared in zip(flats, updates, squares, strict=True):
+                    piece = flat[start:stop]
+                    ours.copy_(piece)
+                    given = ours if widened else piece
+                    strategy.fold_piece_(state, name, start, given, update.weight)
+                    ours.sub_(theirs)
+                    squared.append(float(torch.dot(ours, ours)))
 
 
 class DeviceFold:
@@ -82,7 +101,11 @@ class DeviceFold:
     arrived before is being added.
     """
 
-    def __init__(self, base: StateDict, device: torch.device) -> None:
+    def __init__(
+        self, strategy: FoldingStrategy, state: FoldState, base: StateDict, device: torch.device
+    ) -> None:
+        self._strategy = strategy
+        self._state = state
         self._base = {
             name: tensor.reshape(-1).to(device)
             for name, tensor in base.items()
@@ -91,30 +114,26 @@ class DeviceFold:
         self._device = device
         self._staging = Staging(device)
 
-    def fold_measured_(
-        self, strategy: FoldingStrategy, state: FoldState, updates: Sequence[Weighted]
-    ) -> list[float]:
-        """See the function of this name; nothing waits for the GPU before all is under way."""
+    def fold_measured_(self, updates: Sequence[Weighted]) -> list[float]:
+        """As on the CPU; nothing waits for the GPU before all is under way."""
         squares = torch.zeros(len(updates), dtype=torch.float64, device=self._device)
         try:
             for update, square in zip(updates, squares.unbind(), strict=True):
-                self._fold_(strategy, state, update, square)
+                self._fold_(update, square)
         finally:
             self._staging.wait()
         return [float(square) for square in squares.cpu()]
 
-    def _fold_(
-        self, strategy: FoldingStrategy, state: FoldState, update: Weighted, square: Tensor
-    ) -> None:
+    def _fold_(self, update: Weighted, square: Tensor) -> None:
         for name, tensor in update.tensors.items():
             base = self._base.get(name)
             for start, piece in self._staging.pieces(tensor.reshape(-1)):
-                strategy.fold_piece_(state, name, start, piece, update.weight)
+                self._strategy.fold_piece_(self._state, name, start, piece, update.weight)
                 if base is not None:
                     difference = piece.double()
                     difference -= base[start : start + len(piece)].double()
                     square += torch.dot(difference, difference)
-        strategy.count_(state, update.weight)
+        self._strategy.count_(self._state, update.weight)
 
 
 class Staging:

@@ -93,15 +93,6 @@ _add_measured_compiled = cast(
 )
 
 
-class _FindMedians(Protocol):
-    def __call__(
-        self,
-        rows: NDArray[np.int64],
-        network: NDArray[np.int64],
-        medians: NDArray[np.float32],
-    ) -> None: ...
-
-
 def _pointer(_: object, address: numba.types.Type) -> tuple[Signature, Callable[..., object]]:
     def generate(_: object, builder: IRBuilder, __: object, values: Sequence[Value]) -> object:
         return builder.inttoptr(values[0], voidptr_t)
@@ -111,6 +102,53 @@ def _pointer(_: object, address: numba.types.Type) -> tuple[Signature, Callable[
 
 # An address as something that `carray` makes an array of.
 _as_pointer = cast("Callable[[np.int64], c_void_p]", intrinsic(_pointer))
+
+
+class _AddTiles(Protocol):
+    def __call__(
+        self,
+        tiles: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        weights: NDArray[_Float],
+        squares: NDArray[np.float64],
+    ) -> None: ...
+
+
+def _add_tiles(
+    tiles: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
+    for tile in range(len(tiles)):
+        length = lengths[tile]
+        total = carray(_as_pointer(tiles[tile, 0]), length, weights.dtype)
+        base = carray(_as_pointer(tiles[tile, 1]), length, np.float32)
+        for each in range(len(weights)):
+            update = carray(_as_pointer(tiles[tile, 2 + each]), length, np.float32)
+            squares[tile, each] = _add_measured_compiled(total, update, base, weights[each])
+
+
+_add_tiles_compiled = cast(
+    "_AddTiles",
+    _compiled(
+        _add_tiles,
+        [
+            numba.void(numba.int64[:, ::1], numba.int64[:], accumulator[::1], numba.float64[:, ::1])
+            for accumulator in (numba.float64, numba.float32)
+        ],
+        fastmath=set(),
+    ),
+)
+
+
+class _FindMedians(Protocol):
+    def __call__(
+        self,
+        rows: NDArray[np.int64],
+        network: NDArray[np.int64],
+        medians: NDArray[np.float32],
+    ) -> None: ...
 
 
 def _find_medians(
@@ -175,79 +213,118 @@ def medians(rows: Sequence[Tensor], network: Tensor) -> Tensor:
     return found
 
 
-class Piece(NamedTuple):
-    """What belongs together, each flat and of one length.
+def is_addable(total: Tensor, base: Tensor) -> bool:
+    """Whether `TiledSums` can do it, which reads and writes them where they lie."""
+    return (
+        total.dtype in {torch.float64, torch.float32}
+        and base.dtype == torch.float32
+        and total.shape == base.shape
+        and all(each.is_contiguous() and each.device.type == "cpu" for each in (total, base))
+    )
+
+
+class _Share(NamedTuple):
+    """What one thread does: tiles of sums of one dtype.
 
     Attributes:
-        total: float64 or float32, modified.
-        base: float32, like each of the updates.
+        places: Where each tile of the sum and of the base begins, (tiles, 2), int64 addresses.
+        numbers: Of the sum that each is cut from, (tiles,), int64.
+        offsets: How many scalars of it lie before, (tiles,), int64.
+        lengths: In scalars, (tiles,), int64.
     """
 
-    total: Tensor
-    base: Tensor
-    updates: list[Tensor]
-
-    @property
-    def is_foldable(self) -> bool:
-        """Whether `fold_measured_` can do it."""
-        return self.total.dtype in {torch.float64, torch.float32} and all(
-            tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu"
-            for tensor in (self.base, *self.updates)
-        )
-
-    def cut(self, start: int, stop: int) -> "Piece":
-        """A part of it, in the same memory."""
-        return Piece(
-            self.total[start:stop],
-            self.base[start:stop],
-            [update[start:stop] for update in self.updates],
-        )
+    dtype: torch.dtype
+    places: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
 
-def fold_measured_(pieces: Sequence[Piece], weights: Sequence[int]) -> list[list[float]]:
-    """Add `weight` times each update to `total`, in this order, with as many threads as torch has.
+class TiledSums:
+    """Weighted sums of updates, and the base that these are measured against.
 
-    Returns:
-        Of each update the sums of squared differences to the base by tile, in float64.
+    They are cut into tiles once, with an equal share for each of the threads that torch has.
     """
-    shares = _shares(pieces, torch.get_num_threads())
-    if len(shares) <= 1:
-        parts = [_fold_share_(share, weights) for share in shares]
-    else:
-        parts = list(_pool(len(shares)).map(lambda share: _fold_share_(share, weights), shares))
-    return [[square for part in parts for square in part[place]] for place in range(len(weights))]
 
-
-def _shares(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
-    """At most `count` lists of equally many scalars; few are not spread."""
-    quota = max(TILE_ELEMENTS, -(-sum(len(piece.total) for piece in pieces) // count))
-    shares: list[list[Piece]] = []
-    room = 0
-    for piece in pieces:
-        start = 0
-        while start < len(piece.total):
-            if not room:
-                shares.append([])
-                room = quota
-            stop = min(start + room, len(piece.total))
-            shares[-1].append(piece.cut(start, stop))
-            room -= stop - start
-            start = stop
-    return shares
-
-
-def _fold_share_(pieces: Sequence[Piece], weights: Sequence[int]) -> list[list[float]]:
-    squares: list[list[float]] = [[] for _ in weights]
-    for piece in pieces:
-        total, base = piece.total.numpy(), piece.base.numpy()
-        weighted = [
-            (update.numpy(), _scalar(weight, piece.total.dtype), found)
-            for update, weight, found in zip(piece.updates, weights, squares, strict=True)
+    def __init__(self, totals: Sequence[Tensor], bases: Sequence[Tensor]) -> None:
+        """For each of the sums its base, `is_addable`; the sums are modified."""
+        self._totals, self._bases = totals, bases
+        self._shares = [
+            share
+            for dtype in (torch.float64, torch.float32)
+            for share in self._cut(dtype, torch.get_num_threads())
         ]
-        for start in range(0, len(total), TILE_ELEMENTS):
-            tile = slice(start, start + TILE_ELEMENTS)
-            for update, weight, found in weighted:
-                found.append(_add_measured_compiled(total[tile], update[tile], base[tile], weight))
+
+    def add_(
+        self, updates: Sequence[Sequence[Tensor]], weights: Sequence[int]
+    ) -> list[list[float]]:
+        """Add `weight` times each update to the sums, in this order.
+
+        Args:
+            updates: Of each a tensor for every sum: float32, on the CPU, of any shape.
+
+        Returns:
+            Of each update the sums of squared differences to the base by tile, in float64.
+
+        Raises:
+            ValueError: a tensor is not of its sum's length, or not float32.
+        """
+        dense = [[tensor.contiguous() for tensor in update] for update in updates]
+        for update in dense:
+            for tensor, base in zip(update, self._bases, strict=True):
+                if tensor.numel() != base.numel() or tensor.dtype != torch.float32:
+                    raise ValueError("An update is not of the base's lengths and dtype.")
+        addresses = np.array([[tensor.data_ptr() for tensor in update] for update in dense])
+
+        def add_share_(share: _Share) -> NDArray[np.float64]:
+            return _add_share_(share, addresses, weights)
+
+        if len(self._shares) <= 1:
+            parts = [add_share_(share) for share in self._shares]
+        else:
+            parts = list(_pool(len(self._shares)).map(add_share_, self._shares))
+        return [
+            [square for part in parts for square in part[:, number].tolist()]
+            for number in range(len(updates))
+        ]
+
+    def _cut(self, dtype: torch.dtype, count: int) -> list[_Share]:
+        """At most `count` shares with equally many scalars; few are not spread."""
+        chosen = [number for number, total in enumerate(self._totals) if total.dtype == dtype]
+        scalars = sum(self._totals[number].numel() for number in chosen)
+        quota = max(TILE_ELEMENTS, -(-scalars // count))
+        shares: list[list[tuple[int, int, int]]] = []
+        room = 0
+        for number in chosen:
+            start, stop = 0, self._totals[number].numel()
+            while start < stop:
+                if not room:
+                    shares.append([])
+                    room = quota
+                length = min(room, TILE_ELEMENTS, stop - start)
+                shares[-1].append((number, start, length))
+                room -= length
+                start += length
+        return [self._share(dtype, tiles) for tiles in shares]
+
+    def _share(self, dtype: torch.dtype, tiles: list[tuple[int, int, int]]) -> _Share:
+        numbers, offsets, lengths = np.array(tiles, np.int64).T
+        sides = [
+            np.array([tensor.data_ptr() for tensor in tensors])[numbers] + width * offsets
+            for tensors, width in ((self._totals, dtype.itemsize), (self._bases, 4))
+        ]
+        return _Share(dtype, np.stack(sides, axis=1), numbers, offsets, lengths)
+
+
+def _add_share_(
+    share: _Share, addresses: NDArray[np.int64], weights: Sequence[int]
+) -> NDArray[np.float64]:
+    """Squares by tile and update; `addresses` by update and sum."""
+    updates = addresses[:, share.numbers].T + 4 * share.offsets[:, None]
+    tiles = np.ascontiguousarray(np.hstack([share.places, updates]))
+    given = np.array([_scalar(weight, share.dtype) for weight in weights])
+    squares = np.empty(updates.shape, np.float64)
+    _add_tiles_compiled(tiles, share.lengths, given, squares)
     return squares
 
 

@@ -133,13 +133,10 @@ class CoordinateSample:
                 self._indices[name] = within
             start += length
 
-    def difference(self, left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> Tensor:
-        """Left - right at the chosen coordinates: a flat float64 tensor on the CPU."""
-        parts = [
-            left[name].reshape(-1)[indices].double() - right[name].reshape(-1)[indices].double()
-            for name, indices in self._indices.items()
-        ]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+    def values(self, state: Mapping[str, Tensor]) -> Tensor:
+        """The state dict's numbers at the chosen coordinates: a flat float64 tensor on the CPU."""
+        parts = [state[name].reshape(-1)[indices] for name, indices in self._indices.items()]
+        return torch.cat([part.double() for part in parts] or [torch.zeros(0, dtype=torch.float64)])
 
 
 def _incompatible(detail: str) -> Rejected:

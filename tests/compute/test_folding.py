@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compute import kernels, state_dicts
 from compute.contract import AggregationOptions
-from compute.folding import Weighted, fold_measured_
+from compute.folding import HostFold, Weighted
 from compute.state_dicts import StateDict, squared_distance
 from compute.strategies.fedavg import FedAvg
 
@@ -72,10 +72,11 @@ def test_groups_and_slices_of_any_size_give_the_same_bits(
         patch.setattr(kernels, "TILE_ELEMENTS", data.draw(st.integers(1, 600)))
         strategy = FedAvg(AggregationOptions(accumulate=accumulate))
         state = strategy.init(BASE, CPU)
+        fold = HostFold(strategy, state, BASE)
         waiting = list(UPDATES)
         while waiting:
             together = data.draw(st.integers(1, len(waiting)))
-            fold_measured_(strategy, state, BASE, waiting[:together])
+            fold.fold_measured_(waiting[:together])
             waiting = waiting[together:]
         found = strategy.finish(state, BASE)
     assert bits(found) == bits(one_by_one(accumulate))
@@ -83,7 +84,7 @@ def test_groups_and_slices_of_any_size_give_the_same_bits(
 
 def test_distances_are_exact() -> None:
     strategy = FedAvg(AggregationOptions())
-    found = fold_measured_(strategy, strategy.init(BASE, CPU), BASE, UPDATES)
+    found = HostFold(strategy, strategy.init(BASE, CPU), BASE).fold_measured_(UPDATES)
     for square, update in zip(found, UPDATES, strict=True):
         exact = math.fsum(
             (float(one) - float(other)) ** 2
@@ -105,7 +106,8 @@ def test_what_is_not_finite_shows_in_the_distance(wrong: float, name: str) -> No
     tensors = {key: tensor.clone() for key, tensor in model(1).items()}
     tensors[name].reshape(-1)[-1] = wrong
     strategy = FedAvg(AggregationOptions())
-    (square,) = fold_measured_(strategy, strategy.init(BASE, CPU), BASE, [Weighted(tensors, 1)])
+    fold = HostFold(strategy, strategy.init(BASE, CPU), BASE)
+    (square,) = fold.fold_measured_([Weighted(tensors, 1)])
     assert not math.isfinite(square)
 
 
@@ -113,7 +115,7 @@ def test_updates_are_not_modified() -> None:
     update = Weighted(model(3), 5)
     before = bits(update.tensors)
     strategy = FedAvg(AggregationOptions(accumulate="float32"))
-    fold_measured_(strategy, strategy.init(BASE, CPU), BASE, [update, update])
+    HostFold(strategy, strategy.init(BASE, CPU), BASE).fold_measured_([update, update])
     assert bits(update.tensors) == before
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compute import kernels
-from compute.kernels import Piece, fold_measured_
+from compute.kernels import TiledSums, is_addable
 
 DTYPES = [torch.float64, torch.float32]
 
@@ -43,9 +43,9 @@ def test_sums_have_the_bits_of_separate_operations(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "TILE_ELEMENTS", tile)
         patch.setattr(torch, "get_num_threads", lambda: threads)
-        cut = length // 3
-        whole = Piece(total, base, updates)
-        squares = fold_measured_([whole.cut(0, cut), whole.cut(cut, length)], weights)
+        cuts = [slice(length // 3), slice(length // 3, None)]
+        sums = TiledSums([total[cut] for cut in cuts], [base[cut] for cut in cuts])
+        squares = sums.add_([[update[cut] for cut in cuts] for update in updates], weights)
 
     assert total.numpy().tobytes() == expected.numpy().tobytes()
     for update, found in zip(updates, squares, strict=True):
@@ -58,18 +58,45 @@ def test_sums_have_the_bits_of_separate_operations(
 def test_what_is_not_finite_shows_in_the_squares(dtype: torch.dtype, bad: float) -> None:
     base, update = vectors(2, 1000, seed=0)
     update[-1] = bad
-    piece = Piece(torch.zeros(1000, dtype=dtype), base, [update])
-    ((*_, last),) = fold_measured_([piece], [1])
+    sums = TiledSums([torch.zeros(1000, dtype=dtype)], [base])
+    ((*_, last),) = sums.add_([[update]], [1])
     assert not np.isfinite(last)
 
 
-def test_it_takes_flat_float32_only() -> None:
+def test_sums_of_both_dtypes_are_added_to_together() -> None:
+    base, update = vectors(2, 40, seed=1)
+    wide, narrow = torch.ones(40, dtype=torch.float64), torch.ones(40)
+    (squares,) = TiledSums([narrow, wide], [base, base]).add_([[update, update]], [3])
+    assert torch.equal(wide, 1 + update.double() * 3)
+    assert torch.equal(narrow, 1 + update * 3)
+    assert sum(squares) == pytest.approx(
+        2 * float((update.double() - base.double()).square().sum())
+    )
+
+
+def test_a_tensor_in_another_order_of_dimensions_is_added_as_it_reads() -> None:
+    transposed = torch.arange(6.0).reshape(2, 3).t()
+    total = torch.zeros(6, dtype=torch.float64)
+    TiledSums([total], [torch.zeros(6)]).add_([[transposed]], [2])
+    assert total.tolist() == [0.0, 6.0, 2.0, 8.0, 4.0, 10.0]
+
+
+def test_sums_are_of_flat_float32() -> None:
     total, plain = torch.zeros(4, dtype=torch.float64), torch.zeros(4)
-    assert Piece(total, plain, [plain]).is_foldable
-    assert not Piece(total, plain, [plain.half()]).is_foldable
-    assert not Piece(total, plain.double(), [plain]).is_foldable
-    assert not Piece(total, plain, [torch.zeros(8)[::2]]).is_foldable
-    assert not Piece(total.to(torch.complex128), plain, [plain]).is_foldable
+    assert is_addable(total, plain)
+    assert not is_addable(total, plain.double())
+    assert not is_addable(total, torch.zeros(8)[::2])
+    assert not is_addable(total, torch.zeros(3))
+    assert not is_addable(torch.zeros(8, dtype=torch.float64)[::2], plain)
+    assert not is_addable(total.to(torch.complex128), plain)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(3), torch.zeros(5), torch.zeros(4).half()])
+def test_what_is_not_of_a_sums_length_and_dtype_is_not_read(wrong: torch.Tensor) -> None:
+    total = torch.zeros(4, dtype=torch.float64)
+    with pytest.raises(ValueError, match="base's lengths and dtype"):
+        TiledSums([total], [torch.zeros(4)]).add_([[torch.ones(4)], [wrong]], [1, 1])
+    assert not total.any()
 
 
 @pytest.mark.parametrize(

@@ -72,15 +72,16 @@ def test_the_distance_is_that_of_all_floating_tensors() -> None:
 
 def test_a_small_model_is_sampled_whole() -> None:
     left = {name: tensor + 1 for name, tensor in BASE.items()}
-    assert CoordinateSample(BASE, 10).difference(left, BASE).tolist() == [1.0] * 10
+    sample = CoordinateSample(BASE, 10)
+    assert (sample.values(left) - sample.values(BASE)).tolist() == [1.0] * 10
 
 
 def test_a_large_model_is_sampled_the_same_way_each_time() -> None:
     base = {"a": torch.zeros(70_000), "b": torch.zeros(30, 1000)}
     left = {"a": torch.arange(70_000.0), "b": torch.arange(70_000.0, 100_000.0).reshape(30, 1000)}
-    first = CoordinateSample(base, 4096).difference(left, base)
-    assert torch.equal(first, CoordinateSample(base, 4096).difference(left, base))
-    assert not torch.equal(first, CoordinateSample(base, 4096, seed=1).difference(left, base))
+    first = CoordinateSample(base, 4096).values(left)
+    assert torch.equal(first, CoordinateSample(base, 4096).values(left))
+    assert not torch.equal(first, CoordinateSample(base, 4096, seed=1).values(left))
     assert 3900 < len(first) <= 4096
     assert first.min() < 10_000
     assert first.max() > 90_000
@@ -88,4 +89,4 @@ def test_a_large_model_is_sampled_the_same_way_each_time() -> None:
 
 def test_a_model_without_floating_tensors_has_an_empty_sample() -> None:
     base = {"n": torch.tensor([1, 2])}
-    assert len(CoordinateSample(base, 10).difference(base, base)) == 0
+    assert len(CoordinateSample(base, 10).values(base)) == 0
