@@ -5,14 +5,13 @@ import functools
 import msgspec
 
 from backend.db.lookups import Lookups
-from backend.db.tables import GlobalModel, LocalModel
+from backend.db.tables import GlobalModel, Training
 from backend.errors import InvalidRequest, NotAllowed, NotFound
 from backend.forms import FormReader
 from backend.inference.records import Asked, Subject, find_subjects
 from backend.inference.schemas import PredictionOrder
-from backend.models.access import MAY_READ_LOCAL, Relation, find_model
+from backend.models.access import MAY_READ_LOCAL, Relation, find_model, global_model_of
 from backend.models.presentation import decoded_members, decoded_shape
-from backend.models.service import global_model_of
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
 from backend.trainings.options import UncertaintyOptions, parse_options
@@ -71,16 +70,17 @@ class InferenceService:
 async def _local_subject(given_id: str, caller: Caller) -> Subject:
     """A local model; its input is its global model's. Raises as `InferenceService.predict`."""
     found = await find_model(given_id, caller)
-    if not isinstance(found.model, LocalModel):
+    model = found.model
+    if not model.is_local:
         raise NotFound("Model", given_id)
     found.require(MAY_PREDICT_LOCAL, NOT_YOURS)
-    if not found.model.kept:
+    if not model.kept:
         raise NotFound("Model", given_id)
-    base = await global_model_of(found)
-    training = found.training
+    base = await global_model_of(model)
+    training = await Training.objects().get(Training.id == model.training)
     return Subject(
         kind="LOCAL",
-        digest=found.model.digest,
+        digest=model.digest,
         input_shape=base.input_shape,
         preprocessing_digest=base.preprocessing_digest,
         structure_digest=base.digest,

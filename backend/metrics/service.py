@@ -4,7 +4,7 @@ from uuid import UUID
 
 from backend.db.bulk import insert_all
 from backend.db.engine import Database
-from backend.db.tables import LocalModel, Metric
+from backend.db.tables import Metric
 from backend.errors import InvalidRequest
 from backend.metrics.schemas import MetricJson
 from backend.metrics.values import MetricValue, metric_rows, shown_value
@@ -32,9 +32,8 @@ class MetricService:
         """
         found = await find_model(given_id, caller)
         model = found.model
-        is_local = isinstance(model, LocalModel)
         found.require(
-            MAY_READ_LOCAL & ~Relation.SUPERUSER if is_local else MAY_REPORT,
+            MAY_READ_LOCAL & ~Relation.SUPERUSER if model.is_local else MAY_REPORT,
             "You are neither the owner of the model nor actor or participant of its training.",
         )
         if not values:
@@ -42,12 +41,12 @@ class MetricService:
                 "Metric names or values are missing",
                 errors={"metric_names": ["Send at least one metric."]},
             )
-        if isinstance(model, LocalModel):
+        if model.is_local:
             async with self._database.write_transaction():
                 await insert_all(Metric, metric_rows(model.id, caller.id, model.round, values))
         else:
-            await self._coordinator.report_metrics(model, caller.id, values)
-        return UUID(str(model.id))
+            await self._coordinator.report_metrics(model.id, caller.id, values)
+        return model.id
 
     async def list(self, given_id: str, caller: Caller) -> list[MetricJson]:
         """Metrics of a model in the order of arrival. Raises `NotFound` or `NotAllowed`."""

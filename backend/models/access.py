@@ -5,16 +5,9 @@ from uuid import UUID
 
 import msgspec
 
-from backend.db.tables import (
-    GlobalModel,
-    LocalModel,
-    Participant,
-    Round,
-    Training,
-    training_key,
-)
+from backend.db.tables import GlobalModel, Round, Training, training_key
 from backend.errors import NotAllowed, NotFound, NothingHere
-from backend.rounds.records import current_round, handed_on, require_participant
+from backend.rounds.records import handed_on, require_participant
 from backend.rounds.state import RUNNING
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
@@ -34,11 +27,58 @@ class Relation(Flag):
     SUPERUSER = auto()
 
 
-class FoundModel(msgspec.Struct, frozen=True):
-    """A model with its training, if it has one, and what the caller is to it."""
+class ModelSummary(msgspec.Struct, frozen=True):
+    """What most requests need of a model and of its training.
 
-    model: GlobalModel | LocalModel
-    training: Training | None
+    Attributes:
+        kind: LOCAL, or the kind of a global one.
+        kept: Whether its weights are there; those of a global one always are.
+        base_model: The global model that a local one was made of; a global one itself.
+        training, actor, state, training_round: None when it has no training.
+        takes_part: Whether who asks takes part in the training.
+    """
+
+    id: UUID
+    kind: str
+    owner: UUID
+    round: int
+    digest: str
+    kept: bool
+    base_model: UUID
+    training: UUID | None
+    actor: UUID | None
+    state: str | None
+    training_round: int | None
+    takes_part: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a participant's update."""
+        return self.kind == "LOCAL"
+
+
+# One statement, and not through the query builder, which would be most of what passes before the
+# first byte of a model.
+_SUMMARY = """
+SELECT m.*, t.actor, t.state, t.round AS training_round,
+       EXISTS (
+           SELECT 1 FROM participant p WHERE p.training = t.id AND p."user" = {}
+       ) AS takes_part
+FROM (
+    SELECT g.id, g.kind, g.owner, g.round, g.digest, TRUE AS kept, g.id AS base_model,
+           (SELECT id FROM training WHERE model = g.id) AS training
+    FROM global_model g WHERE g.id = {}
+    UNION ALL
+    SELECT l.id, 'LOCAL', l.owner, l.round, l.digest, l.kept, l.base_model, l.training
+    FROM local_model l WHERE l.id = {}
+) m LEFT JOIN training t ON t.id = m.training
+"""
+
+
+class FoundModel(msgspec.Struct, frozen=True):
+    """A model and what the caller is to it."""
+
+    model: ModelSummary
     relation: Relation
 
     def require(self, allowed: Relation, message: str = "This model is not yours to see.") -> None:
@@ -56,19 +96,15 @@ MAY_DELETE = Relation.OWNER | Relation.ACTOR
 
 async def find_model(given_id: str, caller: Caller) -> FoundModel:
     """A global or local model. Raises `NotFound`."""
-    model_id = parse_id("Model", given_id)
-    if (local := await LocalModel.objects().get(LocalModel.id == model_id)) is not None:
-        training = await Training.objects().get(Training.id == local.training)
-        relation = await _relation(local.owner, training, caller)
-        if training is not None and await _is_handed(local.id, training, caller):
-            relation |= Relation.HANDED
-        return FoundModel(local, training, relation)
-    return await _find_global(model_id, "Model", given_id, caller)
+    return await _find("Model", given_id, caller)
 
 
 async def find_global_model(given_id: str, caller: Caller) -> FoundModel:
     """A global model. Raises `NotFound`, for a local one too."""
-    return await _find_global(parse_id("GlobalModel", given_id), "GlobalModel", given_id, caller)
+    found = await _find("GlobalModel", given_id, caller)
+    if found.model.is_local:
+        raise NotFound("GlobalModel", given_id)
+    return found
 
 
 class UploadTarget(msgspec.Struct, frozen=True):
@@ -98,64 +134,64 @@ async def find_upload_target(given_id: str, caller: Caller) -> UploadTarget:
         NothingHere: the model is not being trained.
         NotAllowed: the caller does not take part.
     """
-    model_id = parse_id("GlobalModel", given_id)
-    local = await LocalModel.objects().get(LocalModel.id == model_id)
-    if local is None:
-        training = (await find_global_model(given_id, caller)).training
-    else:
-        training = await Training.objects().get(Training.id == local.training)
+    model = (await _find("GlobalModel", given_id, caller)).model
+    training = await Training.objects().get(Training.id == model.training)
     if training is None:
         raise NothingHere(f"Model with ID {given_id} does not have a training process running")
-    if local is not None and not await _takes_part(training, caller):
+    if model.is_local and not model.takes_part:
         raise NotFound("GlobalModel", given_id)
     await require_participant(training.id, caller.id)
-    return UploadTarget(training, given_id, None if local is None else model_id)
+    return UploadTarget(training, given_id, model.id if model.is_local else None)
 
 
 async def find_own_global(given_id: str, caller: Caller) -> GlobalModel:
     """A global model of the caller. Raises `NotFound` or `NotAllowed`."""
     found = await find_global_model(given_id, caller)
     found.require(Relation.OWNER, f"You are not the owner of model {given_id}!")
-    if not isinstance(found.model, GlobalModel):
-        raise NotFound("GlobalModel", given_id)
-    return found.model
+    return await global_model_of(found.model)
+
+
+async def global_model_of(model: ModelSummary) -> GlobalModel:
+    """The row of a global model, for a local one that of its base. Raises `NotFound`."""
+    row = await GlobalModel.objects().get(GlobalModel.id == model.base_model)
+    if row is None:
+        raise NotFound("Model", model.base_model)
+    return row
 
 
 async def find_readable(given_id: str, caller: Caller) -> FoundModel:
     """A model that the caller may read. Raises `NotFound` or `NotAllowed`."""
     found = await find_model(given_id, caller)
-    is_local = isinstance(found.model, LocalModel)
-    found.require(MAY_READ_LOCAL if is_local else MAY_READ_GLOBAL)
+    found.require(MAY_READ_LOCAL if found.model.is_local else MAY_READ_GLOBAL)
     return found
 
 
-async def _find_global(model_id: UUID, noun: str, given_id: str, caller: Caller) -> FoundModel:
-    model = await GlobalModel.objects().get(GlobalModel.id == model_id)
-    if model is None:
+async def _find(noun: str, given_id: str, caller: Caller) -> FoundModel:
+    model_id = parse_id(noun, given_id)
+    rows = await GlobalModel.raw(_SUMMARY, caller.id, model_id, model_id)
+    if not rows:
         raise NotFound(noun, given_id)
-    training = await Training.objects().get(Training.model == model_id)
-    return FoundModel(model, training, await _relation(model.owner, training, caller))
+    # SQLite's truth is a number.
+    model = msgspec.convert(rows[0], ModelSummary, strict=False)
+    return FoundModel(model, await _relation(model, caller))
 
 
-async def _takes_part(training: Training, caller: Caller) -> bool:
-    key = training_key(training.id, caller.id)
-    return await Participant.exists().where(Participant.key == key)
-
-
-async def _is_handed(local_model_id: UUID, training: Training, caller: Caller) -> bool:
-    if training.state not in RUNNING or not await _takes_part(training, caller):
-        return False
-    handed = handed_on(await current_round(training))
-    return handed.get(caller.id) == local_model_id
-
-
-async def _relation(owner: UUID, training: Training | None, caller: Caller) -> Relation:
+async def _relation(model: ModelSummary, caller: Caller) -> Relation:
     relation = Relation.SUPERUSER if caller.superuser else Relation.NONE
-    if owner == caller.id:
+    if model.owner == caller.id:
         relation |= Relation.OWNER
-    if training is not None:
-        if training.actor == caller.id:
-            relation |= Relation.ACTOR
-        if await _takes_part(training, caller):
-            relation |= Relation.PARTICIPANT
+    if model.actor == caller.id:
+        relation |= Relation.ACTOR
+    if model.takes_part:
+        relation |= Relation.PARTICIPANT
+    if await _is_handed(model, caller):
+        relation |= Relation.HANDED
     return relation
+
+
+async def _is_handed(model: ModelSummary, caller: Caller) -> bool:
+    if not (model.is_local and model.takes_part and model.training and model.state in RUNNING):
+        return False
+    key = training_key(model.training, model.training_round)
+    row = await Round.objects().get(Round.key == key)
+    return row is not None and handed_on(row).get(caller.id) == model.id

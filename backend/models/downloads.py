@@ -85,6 +85,15 @@ def requested_range(header: str | None, size_bytes: int) -> ByteRange | None:
     return ByteRange(start, min(end, size_bytes))
 
 
+class _Opened(NamedTuple):
+    """A blob, the part of it that is wanted, None: all, and its chunks, if they are wanted too."""
+
+    size_bytes: int
+    part: ByteRange | None = None
+    first: Chunk = b""
+    rest: Iterator[Chunk] = iter(())
+
+
 class Downloads:
     """Sends blobs and models, several at once within one budget of memory.
 
@@ -144,56 +153,61 @@ class Downloads:
             NothingHere: it was replaced or deleted since its row was read.
             RangeNotSatisfiable: the caller asks for bytes that are not there.
         """
-        with _replaced_meanwhile():
-            size_bytes = await asyncio.to_thread(self._blobs.size, digest)
         tag = f'"{digest}"'
+        with _replaced_meanwhile():
+            # Size and first chunk at once: changing to the thread takes longer than both.
+            opened = await asyncio.to_thread(self._open, request, digest, tag)
         headers = {
             **headers,
             "ETag": tag,
             "Cache-Control": "private, no-cache",
             "Accept-Ranges": "bytes",
         }
-        if names_tag(request.headers.get("if-none-match"), tag):
+        if _is_known(request, tag):
             return ByteStream(_nothing(), status_code=HTTP_304_NOT_MODIFIED, headers=headers)
-        part = _wanted_part(request, tag, size_bytes)
         # Litestar would take the handler's.
         headers["Content-Type"] = media_type
         headers["Content-Disposition"] = f'filename="{filename}"'
         headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:"
         status = HTTP_200_OK
+        part = opened.part
         if part is None:
-            part = ByteRange(0, size_bytes)
+            part = ByteRange(0, opened.size_bytes)
         else:
             status = HTTP_206_PARTIAL_CONTENT
-            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size_bytes}"
+            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{opened.size_bytes}"
         headers["Content-Length"] = str(part.end - part.start)
-        content = _nothing() if is_head(request) else await self._content(digest, part)
+        content = self._read_ahead(opened.first, opened.rest)
         return ByteStream(content, status_code=status, headers=headers)
 
-    async def _content(self, digest: str, part: ByteRange) -> AsyncIterator[Chunk]:
+    def _open(self, request: Request[UserT, object, State], digest: str, tag: str) -> _Opened:
+        size_bytes = self._blobs.size(digest)
+        if is_head(request) or _is_known(request, tag):
+            return _Opened(size_bytes)
+        part = _wanted_part(request, tag, size_bytes)
         share = BUDGET_BYTES // (2 * (self._under_way + 1))
-        chunk_bytes = min(max(share, LEAST_CHUNK_BYTES), LARGEST_CHUNK_BYTES)
-        with _replaced_meanwhile():
-            chunks = await asyncio.to_thread(
-                self._blobs.pieces,
-                digest,
-                piece_bytes=chunk_bytes,
-                offset=part.start,
-                end=part.end,
-            )
-        return self._read_ahead(chunks)
+        start, end = part or ByteRange(0, size_bytes)
+        chunks = self._blobs.pieces(
+            digest,
+            piece_bytes=min(max(share, LEAST_CHUNK_BYTES), LARGEST_CHUNK_BYTES),
+            offset=start,
+            end=end,
+        )
+        return _Opened(size_bytes, part, next(chunks, b""), chunks)
 
-    async def _read_ahead(self, chunks: Iterator[Chunk]) -> AsyncIterator[Chunk]:
+    async def _read_ahead(self, chunk: Chunk, rest: Iterator[Chunk]) -> AsyncIterator[Chunk]:
         loop = asyncio.get_running_loop()
         self._under_way += 1
-        reading = loop.run_in_executor(None, next, chunks, b"")
         try:
-            while chunk := await reading:
-                reading = loop.run_in_executor(None, next, chunks, b"")
-                yield chunk
+            while chunk:
+                reading = loop.run_in_executor(None, next, rest, b"")
+                try:
+                    yield chunk
+                    chunk = await reading
+                finally:
+                    reading.cancel()
         finally:
             self._under_way -= 1
-            reading.cancel()
 
 
 def _accepted_format(request: Request[UserT, object, State]) -> ModelFormat:
@@ -208,9 +222,11 @@ def _wanted_part(
     # A date, or the tag of other bytes, does not match: then all of it is wanted.
     if request.headers.get("if-range", tag).strip() != tag:
         return None
-    # A range is a matter of GET alone.
-    header = None if is_head(request) else request.headers.get("range")
-    return requested_range(header, size_bytes)
+    return requested_range(request.headers.get("range"), size_bytes)
+
+
+def _is_known(request: Request[UserT, object, State], tag: str) -> bool:
+    return names_tag(request.headers.get("if-none-match"), tag)
 
 
 async def _nothing() -> AsyncIterator[Chunk]:

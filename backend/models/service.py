@@ -20,10 +20,11 @@ from backend.errors import Conflict, Gone, NotFound, NothingHere
 from backend.models.access import (
     MAY_DELETE,
     MAY_READ_GLOBAL,
-    FoundModel,
+    ModelSummary,
     find_global_model,
     find_model,
     find_readable,
+    global_model_of,
 )
 from backend.models.presentation import global_json, local_json, metadata_json
 from backend.models.records import lock_model
@@ -79,12 +80,17 @@ class ModelService:
     async def metadata(self, given_id: str, caller: Caller) -> AnyModelMetadata:
         """A model with its statistics. Raises `NotFound` or `NotAllowed`."""
         model = (await find_readable(given_id, caller)).model
-        return metadata_json(model, self._base_url)
+        if not model.is_local:
+            return metadata_json(await global_model_of(model), self._base_url)
+        row = await LocalModel.objects().get(LocalModel.id == model.id)
+        if row is None:
+            raise NotFound("Model", given_id)
+        return metadata_json(row, self._base_url)
 
     async def weights(self, given_id: str, caller: Caller) -> ModelWeights:
         """The model's present weights. Raises `NotFound` or `NotAllowed`."""
         model = (await find_readable(given_id, caller)).model
-        if isinstance(model, LocalModel) and not model.kept:
+        if not model.kept:
             raise NotFound("Model", given_id)
         return ModelWeights(model.digest, model.round)
 
@@ -140,8 +146,9 @@ class ModelService:
         """
         model = (await find_readable(given_id, caller)).model
         digest = None
-        if isinstance(model, GlobalModel):
-            digest = model.swag_first_digest if first else model.swag_second_digest
+        if not model.is_local:
+            row = await global_model_of(model)
+            digest = row.swag_first_digest if first else row.swag_second_digest
         return _required(digest, f"Model '{given_id}' has no SWAG moments.")
 
     async def preprocessing_digest(self, given_id: str, caller: Caller) -> str:
@@ -151,10 +158,9 @@ class ModelService:
             NotFound, NotAllowed: as for the model itself.
             NothingHere: it has none.
         """
-        found = await find_readable(given_id, caller)
-        model = await global_model_of(found)
+        model = (await find_readable(given_id, caller)).model
         return _required(
-            model.preprocessing_digest,
+            (await global_model_of(model)).preprocessing_digest,
             f"Model '{given_id}' has no preprocessing model defined.",
         )
 
@@ -171,23 +177,22 @@ class ModelService:
             MAY_DELETE,
             "You are neither the owner of the model nor the actor of the corresponding training.",
         )
-        if isinstance(found.model, LocalModel):
-            dropped = await self._delete_local(found.model, found.training, caller)
+        model = found.model
+        if model.is_local:
+            dropped = await self._delete_local(model, caller)
         else:
-            dropped = await self._delete_global(found.model, found.training, caller)
-        if found.training is not None:
-            self._audit_feed.wake(found.training.id)
+            dropped = await self._delete_global(model, caller)
+        if model.training is not None:
+            self._audit_feed.wake(model.training)
         await self._weights.drop(dropped)
 
-    async def _delete_local(
-        self, model: LocalModel, training: Training | None, caller: Caller
-    ) -> Sequence[str]:
+    async def _delete_local(self, model: ModelSummary, caller: Caller) -> Sequence[str]:
         async with self._database.write_transaction():
-            if training is not None:
-                await _require_idle(training.id)
+            if model.training is not None:
+                await _require_idle(model.training)
                 await record(
                     AuditKind.UPDATE_DELETED,
-                    training.id,
+                    model.training,
                     who=caller.id,
                     round=model.round,
                     update=model.id,
@@ -196,16 +201,14 @@ class ModelService:
             await LocalModel.delete().where(LocalModel.id == model.id)
         return [model.digest]
 
-    async def _delete_global(
-        self, model: GlobalModel, training: Training | None, caller: Caller
-    ) -> Sequence[str]:
+    async def _delete_global(self, model: ModelSummary, caller: Caller) -> Sequence[str]:
         """The training goes with its model. Its row is locked first, as the coordinator does."""
         async with self._database.write_transaction():
-            if training is not None:
-                await _require_idle(training.id)
+            if model.training is not None:
+                await _require_idle(model.training)
             locked = await lock_model(model.id)
             owned = Training.select(Training.id).where(Training.model == model.id)
-            if training is None and await Training.exists().where(Training.model == model.id):
+            if model.training is None and await Training.exists().where(Training.model == model.id):
                 raise Conflict("A training was just made of this model; delete it first.")
             mean = await GlobalModel.objects().get(GlobalModel.members.like(f"%{model.id}%"))
             if mean is not None:
@@ -219,8 +222,8 @@ class ModelService:
                     LocalModel.select(LocalModel.id).where(LocalModel.training.is_in(owned))
                 )
             )
-            if training is not None:
-                await record(AuditKind.TRAINING_DELETED, training.id, who=caller.id)
+            if model.training is not None:
+                await record(AuditKind.TRAINING_DELETED, model.training, who=caller.id)
             await GlobalModel.delete().where(GlobalModel.id == model.id)
         others = (
             locked.preprocessing_digest,
@@ -233,11 +236,9 @@ class ModelService:
         return [*digests, *(digest for digest in others if digest)]
 
 
-async def _readable_global(given_id: str, caller: Caller) -> GlobalModel:
+async def _readable_global(given_id: str, caller: Caller) -> ModelSummary:
     found = await find_global_model(given_id, caller)
     found.require(MAY_READ_GLOBAL)
-    if not isinstance(found.model, GlobalModel):
-        raise NotFound("GlobalModel", given_id)
     return found.model
 
 
@@ -245,16 +246,6 @@ async def _require_idle(training_id: UUID) -> None:
     """Raises `Conflict` while the training runs; keeps it from starting in this transaction."""
     if (await guard(training_id)).state in RUNNING:
         raise Conflict(f"Training {training_id} of this model is running; delete it first.")
-
-
-async def global_model_of(found: FoundModel) -> GlobalModel:
-    """The model itself, or the global model that a local one was made of."""
-    if isinstance(found.model, GlobalModel):
-        return found.model
-    base = await GlobalModel.objects().get(GlobalModel.id == found.model.base_model)
-    if base is None:
-        raise NotFound("Model", found.model.base_model)
-    return base
 
 
 def _required(digest: str | None, otherwise: str) -> str:

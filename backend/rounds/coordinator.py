@@ -172,16 +172,16 @@ class Coordinator:
                 await transitions.close_if_complete(training, round_row, effects)
 
     async def report_metrics(
-        self, model: GlobalModel, reporter: UUID, values: list[MetricValue]
+        self, model_id: UUID, reporter: UUID, values: list[MetricValue]
     ) -> None:
         """Record metrics of a global model; the last expected test ends a testing round."""
-        training = await Training.objects().get(Training.model == model.id)
+        training = await Training.objects().get(Training.model == model_id)
         if training is None:
             async with self._database.write_transaction():
-                await _insert_metrics(model.id, reporter, values)
+                await _insert_metrics(model_id, reporter, values)
             return
         async with self._decision(training.id) as (training, effects):
-            step = await _insert_metrics(model.id, reporter, values)
+            step = await _insert_metrics(model_id, reporter, values)
             await record(
                 AuditKind.TEST_REPORTED,
                 training.id,

@@ -133,6 +133,12 @@ def test_head_has_the_headers_of_get_and_no_body(owner: Person, path: str) -> No
     assert owner.client.head(path, headers={"If-None-Match": TAG}).status_code == 304
 
 
+def test_a_range_is_a_matter_of_get_alone(owner: Person, path: str) -> None:
+    for wanted in ("bytes=0-3", f"bytes={SIZE}-"):
+        head = owner.client.head(path, headers={"Range": wanted})
+        assert (head.status_code, head.headers["content-length"]) == (200, str(SIZE))
+
+
 @pytest.mark.parametrize(
     ("wanted", "part"),
     [
