@@ -3,12 +3,13 @@
 A plain class that knows no transport: Ray wraps it, tests and benchmarks call it.
 """
 
+import functools
 import os
 import pickle
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 import msgspec
@@ -22,6 +23,7 @@ from compute.exported_programs import is_fixed_in_training_mode
 from compute.formats import load_module, load_module_as, load_preprocessing, load_tensor
 from compute.model_inputs import Preprocessing, bad_input, failed, model_input
 from compute.uncertainty import Estimate, Moments, Sampling, find_method
+from compute.uncertainty.dropout_split import DropoutSplit, split_before_dropout
 from compute.uncertainty.row_independence import row_operations, treats_rows_alone
 
 CACHE_BYTES = 2 * 1024**3
@@ -38,19 +40,42 @@ _Kept = TypeVar("_Kept")
 
 @dataclass(eq=False)
 class _Loaded:
-    """A model on its device, and what was found out about it: whether it treats rows alone."""
+    """A model on its device, and what was found out about it: whether it treats rows alone.
+
+    Attributes:
+        verdicts: On the model and on its layers before dropout.
+    """
 
     module: nn.Module
     num_parameters: int
     size_bytes: int
-    verdicts: dict[tuple[torch.Size, torch.dtype, bool], bool] = field(default_factory=dict)
+    verdicts: dict[tuple[nn.Module, torch.Size, torch.dtype, bool], bool] = field(
+        default_factory=dict
+    )
 
     def treats_rows_alone(self, row: torch.Size, dtype: torch.dtype, *, stochastic: bool) -> bool:
-        asked = (row, dtype, stochastic)
+        return self._treats_rows_alone(self.module, row, dtype, stochastic=stochastic)
+
+    def split(self, row: torch.Size, dtype: torch.dtype) -> DropoutSplit | None:
+        """The model before its dropout, if that treats rows alone, too, and from there on."""
+        split = self._split
+        if split is None:
+            return None
+        alone = self._treats_rows_alone(split.before, row, dtype, stochastic=False)
+        return split if alone else None
+
+    @functools.cached_property
+    def _split(self) -> DropoutSplit | None:
+        return split_before_dropout(self.module)
+
+    def _treats_rows_alone(
+        self, module: nn.Module, row: torch.Size, dtype: torch.dtype, *, stochastic: bool
+    ) -> bool:
+        asked = (module, row, dtype, stochastic)
         if asked not in self.verdicts:
             if len(self.verdicts) >= MAX_VERDICTS:
                 self.verdicts.clear()
-            self.verdicts[asked] = treats_rows_alone(self.module, row, dtype, stochastic=stochastic)
+            self.verdicts[asked] = treats_rows_alone(module, row, dtype, stochastic=stochastic)
         return self.verdicts[asked]
 
 
@@ -181,8 +206,14 @@ class Predictor:
             softmax=order.softmax,
             seed=order.seed,
             moments=self._moments(order.moment_keys),
-            passes_at_once=self._passes_at_once(order, batch),
         )
+        stochastic = order.method is UncertaintyMethod.MC_DROPOUT and order.samples > 1
+        if stochastic and len(models) == 1 and self._treats_rows_alone(order, batch):
+            sampling = replace(
+                sampling,
+                passes_at_once=max(1, _rows_at_once(batch) // len(batch)),
+                split=models[0].split(batch.shape[1:], batch.dtype),
+            )
         method = find_method(order.method)
         self._set_threads(models, batch)
         try:
@@ -192,13 +223,6 @@ class Predictor:
             raise
         except Exception as error:
             raise failed("The model", error) from error
-
-    def _passes_at_once(self, order: Predict, batch: Tensor) -> int:
-        if order.method is not UncertaintyMethod.MC_DROPOUT or order.samples == 1:
-            return 1
-        if not self._treats_rows_alone(order, batch):
-            return 1
-        return max(1, _rows_at_once(batch) // len(batch))
 
     def _set_threads(self, models: Sequence[_Loaded], batch: Tensor) -> None:
         """One thread where waking another takes longer than what it would do."""

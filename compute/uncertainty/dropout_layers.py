@@ -72,6 +72,11 @@ def seed_dropout(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)
 
 
+def has_dropout(model: nn.Module) -> bool:
+    """Whether the model has dropout that can be switched on."""
+    return bool(_switched(model))
+
+
 def _switched(model: nn.Module) -> list[nn.Module]:
     """The modules whose flag is set for a pass with dropout; none if it has no dropout."""
     layers = [module for module in model.modules() if _is_dropout(module)]

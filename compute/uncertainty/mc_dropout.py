@@ -41,11 +41,15 @@ def predict_with_dropout(
                 "pickled module.",
             )
         seed_dropout(sampling.fresh_seed(), batch.device)
+        if sampling.split is not None:
+            # Without dropout all passes are the same so far.
+            batch, model = sampling.split.before(batch), sampling.split.after
         outputs: list[Tensor] = []
         while (missing := sampling.samples - len(outputs)) > 0:
             passes = min(missing, sampling.passes_at_once)
             # Copies of the batch are passes of their own: every row draws its own mask.
-            copies = batch.repeat(passes, *[1] * (batch.dim() - 1)) if passes > 1 else batch
+            # One is a copy, too: a dropout layer may write to what it is given.
+            copies = batch.repeat(passes, *[1] * (batch.dim() - 1)) if passes > 1 else batch.clone()
             joined = stochastic_output(model, copies, softmax=sampling.softmax)
             outputs += joined.chunk(passes)
         return summarised(outputs)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from compute.contract import Rejected, RejectionReason, UncertaintyMethod
+from compute.uncertainty.dropout_split import DropoutSplit
 
 
 class Moments(NamedTuple):
@@ -28,6 +29,8 @@ class Sampling:
         moments: Of the parameters, for SWAG.
         passes_at_once: How many stochastic passes may go through the model as copies of the batch
             behind each other; more than 1 only for a model that treats every row for itself.
+        split: The model in two, where what comes before its dropout treats every row for itself and
+            does the same in every pass; all passes of MC_DROPOUT then share that.
     """
 
     samples: int = 10
@@ -35,6 +38,7 @@ class Sampling:
     seed: int | None = None
     moments: Moments | None = None
     passes_at_once: int = 1
+    split: DropoutSplit | None = None
 
     def fresh_seed(self) -> int:
         """The given seed, or an unpredictable one (a new process starts with torch's constant)."""

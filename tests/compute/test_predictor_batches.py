@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from compute.blobs import BlobStore
 from compute.contract import Predict, Prediction, Rejected, UncertaintyMethod
 from compute.predictor import Predictor
+from compute.uncertainty import Sampling, find_method
 from compute.uncertainty.row_independence import TOLERANCE
 from tests.compute.models import stored
 from tests.model_files import drifted, pickled, tiny, torchscript
@@ -38,6 +39,13 @@ class Probable(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         return torch.where(batch[:, :2] > 0, batch[:, :2] / 10, batch[:, :2] - 5)
+
+
+class Turned(nn.Module):
+    """Exchanges rows and columns."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return batch.transpose(0, 1)
 
 
 @pytest.fixture
@@ -113,6 +121,28 @@ def test_without_a_seed_equal_orders_draw_masks_of_their_own(
     orders = [order(key, [[1, 2, 3]], method=MC_DROPOUT, samples=5)] * 8
     found = [str(one) for one in answers(predictor, orders)]
     assert len(set(found)) == 8
+
+
+@pytest.mark.parametrize(
+    ("model", "shares"),
+    [
+        (tiny(), True),
+        (nn.Sequential(nn.Linear(3, 3), Turned(), nn.Dropout(0.5), Turned()), False),
+    ],
+)
+def test_passes_share_what_comes_before_dropout_if_that_treats_rows_alone(
+    predictor: Predictor, store: BlobStore, model: nn.Module, shares: bool
+) -> None:
+    key = stored(store, torchscript(model)).digest
+    rows = [[1.0, 2.0, 3.0], [0.5, -1.0, 0.0], [-2.0, 0.25, 4.0]]
+    (found,) = answers(predictor, [order(key, rows, method=MC_DROPOUT, samples=6, seed=5)])
+    split = predictor._model(key, None).split(torch.Size([3]), torch.float32)
+    assert (split is not None) == shares
+    sampling = Sampling(samples=6, seed=5, passes_at_once=6)
+    with torch.no_grad():
+        whole = find_method(MC_DROPOUT)([model.eval()], torch.tensor(rows), sampling)
+    np.testing.assert_allclose(found["inference"], whole.inference, atol=1e-6)
+    np.testing.assert_allclose(found["uncertainty"]["std"], whole.uncertainty["std"], atol=1e-6)
 
 
 def test_dropout_together_has_the_moments_that_it_has_alone(
