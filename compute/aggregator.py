@@ -311,20 +311,22 @@ def _update_figures(opened: _OpenRound) -> dict[str, UpdateFigures]:
     """Norms, and cosines to the weighted mean over the sampled coordinates."""
     if not opened.folded:
         return {}
-    mean = torch.zeros_like(next(iter(opened.folded.values())).sampled_difference)
-    for folded in opened.folded.values():
-        mean.add_(folded.sampled_difference, alpha=folded.update.sample_size)
-    mean.div_(sum(folded.update.sample_size for folded in opened.folded.values()))
+    folded = opened.folded.values()
+    # (updates, coordinates): all at once, for a round of hundreds waits for it.
+    differences = torch.stack([each.sampled_difference for each in folded])
+    weights = torch.tensor([each.update.sample_size for each in folded], dtype=differences.dtype)
+    mean = (weights @ differences).div_(weights.sum())
+    products: list[float] = (differences @ mean).tolist()
+    lengths: list[float] = (torch.linalg.vector_norm(differences, dim=1) * mean.norm()).tolist()
     return {
-        key: UpdateFigures(
-            norm=folded.norm, cosine_to_mean=_cosine(folded.sampled_difference, mean)
+        key: UpdateFigures(norm=each.norm, cosine_to_mean=_cosine(product, length))
+        for (key, each), product, length in zip(
+            opened.folded.items(), products, lengths, strict=True
         )
-        for key, folded in opened.folded.items()
     }
 
 
-def _cosine(left: Tensor, right: Tensor) -> float | None:
-    length = float(left.norm()) * float(right.norm())
+def _cosine(product: float, length: float) -> float | None:
     if length == 0.0 or not math.isfinite(length):
         return None
-    return max(-1.0, min(1.0, float(left @ right) / length))
+    return max(-1.0, min(1.0, product / length))

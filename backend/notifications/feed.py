@@ -89,9 +89,11 @@ class Feed:
     async def _hand_on(self) -> None:
         while True:
             rows = await _read(Notification.id > self._seen)
-            for user, items in _by_user(rows).items():
-                for subscription in self._subscriptions.get(user, ()):
-                    subscription.arrive(items)
+            news = _by_user(rows)
+            # Who began to wait last is told first: a round lasts as long as its slowest takes.
+            for user in reversed([user for user in self._subscriptions if user in news]):
+                for subscription in self._subscriptions[user]:
+                    subscription.arrive(news[user])
             if rows:
                 self._seen = rows[-1]["id"]
             if len(rows) < ROWS_PER_QUERY:

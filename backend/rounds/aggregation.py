@@ -9,15 +9,15 @@ from uuid import UUID
 
 from backend.db.tables import LocalModel, Round, Training
 from backend.errors import log_failure
-from backend.rounds.records import base_key, current_round, moments_of, options_of, strategy_of
-from backend.rounds.state import RUNNING, Phase
+from backend.rounds.orders import Order, waiting_order
+from backend.rounds.records import base_key, options_of, strategy_of
+from backend.rounds.state import Phase
 from compute.contract import (
     AggregationOptions,
     AggregatorSpec,
     CallbackTarget,
     FinishMoments,
     FinishRound,
-    MomentsRef,
     UpdateRef,
 )
 from compute.gateway import ComputeGateway, ComputeUnavailable
@@ -57,15 +57,20 @@ class Aggregation:
         for row in rows:
             self.finish(row["training"])
 
-    def finish(self, training_id: UUID) -> None:
-        """Have the training's closed collection aggregated, unless that is under way."""
+    def finish(self, training_id: UUID, known: tuple[Training, Order] | None = None) -> None:
+        """Have the training's closed collection aggregated, unless that is under way.
+
+        Args:
+            known: The training and what is to be made, by who has just closed the collection; else
+                it is read.
+        """
         # What was not folded ahead is listed in the order, and folded together.
         self._ahead.pop(training_id, None)
         if training_id in self._finishing:
             # The next collection may be complete before the last order is answered.
             self._finish_again.add(training_id)
             return
-        task = asyncio.create_task(self._finish(training_id))
+        task = asyncio.create_task(self._finish(training_id, known))
         self._finishing[training_id] = task
         task.add_done_callback(lambda done: self._finished(training_id, done))
 
@@ -97,18 +102,17 @@ class Aggregation:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _finish(self, training_id: UUID) -> None:
-        training = await Training.objects().get(Training.id == training_id)
-        if training is None or training.state not in RUNNING:
+    async def _finish(self, training_id: UUID, known: tuple[Training, Order] | None) -> None:
+        known = known or await waiting_order(training_id)
+        if known is None:
             return
-        round_row = await current_round(training)
+        training, order = known
         try:
-            if round_row.phase == Phase.AGGREGATING:
-                order = await _finish_round(training, round_row)
-                await self._gateway.finish_round(self._spec(training), order)
-            elif round_row.phase == Phase.AGGREGATING_MOMENTS:
-                moments = await _finish_moments(training, round_row)
-                await self._gateway.finish_moments(self._spec(training), moments)
+            match order:
+                case FinishRound():
+                    await self._gateway.finish_round(self._spec(training), order)
+                case FinishMoments():
+                    await self._gateway.finish_moments(self._spec(training), order)
         except ComputeUnavailable as error:
             logger.warning("training %s is to be aggregated again: %s", training_id, error)
 
@@ -165,40 +169,6 @@ class Aggregation:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log_failure(logger, "background work failed", error)
-
-
-async def _finish_round(training: Training, round_row: Round) -> FinishRound:
-    updates = (
-        await LocalModel.select(LocalModel.id, LocalModel.digest, LocalModel.sample_size)
-        .where(LocalModel.round_key == round_row.key)
-        .order_by(LocalModel.id)
-    )
-    return FinishRound(
-        round=round_row.index,
-        base_key=await base_key(training.model, round_row.index),
-        updates=[
-            UpdateRef(
-                update_id=str(row["id"]), digest=row["digest"], sample_size=row["sample_size"]
-            )
-            for row in updates
-        ],
-    )
-
-
-async def _finish_moments(training: Training, round_row: Round) -> FinishMoments:
-    return FinishMoments(
-        round=round_row.index,
-        base_key=await base_key(training.model, round_row.index + 1),
-        moments=[
-            MomentsRef(
-                moments_id=str(row.id),
-                first_digest=row.first_digest,
-                second_digest=row.second_digest,
-                sample_size=row.sample_size,
-            )
-            for row in await moments_of(round_row.key)
-        ],
-    )
 
 
 def _update_ref(update: LocalModel) -> UpdateRef:

@@ -385,13 +385,14 @@ class Coordinator:
         """
         effects = Effects()
         async with self._database.write_transaction():
-            yield await records.guard(training_id), effects
+            training = await records.guard(training_id)
+            yield training, effects
         # After the commit: a task made inside the transaction would write to it.
         self._audit_feed.wake(training_id)
         if effects.told:
             self._pusher.wake()
-        if effects.aggregate:
-            self._aggregation.finish(training_id)
+        if effects.order is not None:
+            self._aggregation.finish(training_id, (training, effects.order))
         if effects.dropped:
             self._aggregation.spawn(self._drop(effects))
         if effects.ended:

@@ -32,12 +32,11 @@ async def guard(training_id: UUID) -> Training:
     locked = (
         await Training.update({Training.last_update: datetime.now(UTC)})
         .where(Training.id == training_id)
-        .returning(Training.id)
+        .returning(*Training.all_columns())
     )
-    training = await Training.objects().get(Training.id == training_id) if locked else None
-    if training is None:
+    if not locked:
         raise NotFound("Training", training_id)
-    return training
+    return Training(_exists_in_db=True, **locked[0])
 
 
 async def move(round_row: Round, after: Phase) -> bool:

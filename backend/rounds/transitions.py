@@ -18,6 +18,7 @@ from backend.rounds import records
 from backend.rounds.announcements import announce, announce_phase
 from backend.rounds.daisy_chain import hand_on
 from backend.rounds.effects import Effects
+from backend.rounds.orders import order_of
 from backend.rounds.state import (
     COLLECTING_PHASES,
     OpenRound,
@@ -81,7 +82,7 @@ async def close_collection(
     if phase == Phase.CLOSED:
         await _hand_on(training, round_row, participants, effects)
     else:
-        effects.aggregate = True
+        effects.order = await order_of(training, round_row)
 
 
 async def close_if_tested(training: Training, round_row: Round, effects: Effects) -> None:

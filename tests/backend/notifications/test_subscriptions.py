@@ -51,6 +51,30 @@ class Queries:
         monkeypatch.setattr(DurableSQLite, "run_querystring", counted)
 
 
+async def test_who_began_to_wait_last_is_told_first(database: Database, feed: Feed) -> None:
+    users = await new_users(database, 5)
+    order = [3, 0, 4, 1, 2]
+    waiting: set[int] = set()
+    told: list[int] = []
+
+    async def wait(place: int) -> None:
+        with feed.subscribe(users[place], after=0) as subscription:
+            # What is there already is read by each for itself.
+            assert await subscription.next(limit=1, wait_seconds=0) == []
+            waiting.add(place)
+            await subscription.next(limit=1, wait_seconds=30)
+            told.append(place)
+
+    async with asyncio.TaskGroup() as group:
+        for place in order:
+            group.create_task(wait(place))
+        await until(lambda: len(waiting) == len(users))
+        await tell(database, *users)
+        feed.wake()
+
+    assert told == order[::-1]
+
+
 async def test_many_who_wait_are_told_by_a_handful_of_queries(
     database: Database, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
