@@ -144,6 +144,8 @@ def main() -> None:
     for found in reports:
         if found.question == "turnaround":
             plot(found, "participants", "participants", plots / "turnaround.svg")
+            path = plots / "turnaround-size.svg"
+            plot(found, "parameters", "parameters", path, of="2 × ")
         if found.question == "aggregate":
             path = plots / "aggregate.svg"
             plot(found, "participants", "updates", path, of="whole aggregation")

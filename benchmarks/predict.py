@@ -65,7 +65,8 @@ def measure(*, quick: bool) -> Report:
         "Predictions: the digits CNN, one input each, beside bare torch",
         figures,
         f"N = {PASSES} passes, an ensemble of {MEMBERS}; the bare loop makes the passes of one "
-        "request as one batch (an ensemble's and SWAG's one by one) on 1 torch thread.",
+        "request as one batch (an ensemble's and SWAG's one by one) on 1 torch thread. It "
+        "computes all layers in each pass with dropout, ours those before dropout once.",
         f"{RATE} requests/s are sent at even intervals, whatever was answered. The limit is "
         f"{BARE_PASSES_ALLOWED} bare passes + {ALLOWANCE_SECONDS * 1000:g} ms.",
         f"As fast as it goes: {CONNECTIONS} connections, each asks again when it was answered. "

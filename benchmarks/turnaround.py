@@ -57,6 +57,9 @@ FULL = (
     _Setting(50, 1_200_000),
     _LARGE,
     _Setting(200, 1_200_000, at_once=200, repetitions=3),
+    # Beside the targets' sizes: what it costs against the size of the model.
+    _Setting(2, 120_000),
+    _Setting(2, 5_000_000, repetitions=3),
     _Setting(2, 25_000_000, repetitions=3),
     _Setting(10, 25_000_000, repetitions=3),
 )
