@@ -291,15 +291,15 @@ class Aggregator:
                 if not all(map(math.isfinite, squares)):
                     for _, tensors in loaded:
                         require_finite(tensors)
+                # After the sum, for which all cores have faulted the mapped pages in.
+                differences = [
+                    opened.sample.values(tensors).sub_(opened.sampled_base) for _, tensors in loaded
+                ]
             except BaseException:
-                self._round = None  # perhaps half-way in the sum
+                self._round = None  # perhaps in the sum, and not in the list of what is
                 raise
-            # Afterwards: every core has its share of the mapped files' pages then.
-            differences = [
-                opened.sample.values(tensors).sub_(opened.sampled_base) for _, tensors in loaded
-            ]
-        for update, square, difference in zip(updates, squares, differences, strict=True):
-            opened.folded[update.update_id] = _Folded(update, math.sqrt(square), difference)
+            for update, square, difference in zip(updates, squares, differences, strict=True):
+                opened.folded[update.update_id] = _Folded(update, math.sqrt(square), difference)
         opened.fold_seconds += time.perf_counter() - started
 
     def _write(self, base_key: str, state: StateDict) -> BlobRef:

@@ -1,14 +1,14 @@
 """Where the tensors of an archive lie, learned once for all archives of the same skeleton.
 
 The *skeleton* of an archive that torch wrote is everything but its tensors' numbers: the names and
-sizes of its records and the contents of those that hold no tensor (the pickle, the program); of a
-safetensors file it is the header. When
-one archive went through every check and was loaded, another one with the same skeleton means the
-same thing with other numbers: its tensors can be mapped where they lie, and nothing in it is
-unpickled, parsed or copied. Likewise an archive that torch wrote from some weights is a *template*
-for other weights: only numbers and checksums differ.
+sizes of its records and the contents of those that hold no tensor (the pickle, the program). That
+of a safetensors file is its header and its length. When one archive went through every check and
+was loaded, another one with the same skeleton means the same thing with other numbers: its tensors
+can be mapped where they lie, and nothing in it is unpickled, parsed or copied. Likewise an archive
+that torch wrote from some weights is a *template* for other weights: only numbers and checksums
+differ.
 
-What is learned is compared with what torch made of the same file, bit by bit, before it is used;
+What is learned is compared with what was loaded from the same file, bit by bit, before it is used;
 what cannot be learned (tensors that are no whole records, other containers) stays with torch.
 """
 
@@ -80,9 +80,9 @@ class Skeleton:
 
 
 class _HeaderEntry(msgspec.Struct):
-    """What a safetensors header says of a tensor, as far as it is wanted; its metadata has none."""
+    """What a safetensors header says of a tensor, as far as it is wanted."""
 
-    data_offsets: tuple[int, int] = (0, 0)
+    data_offsets: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ def read_skeleton(path: Path) -> Skeleton | None:
         return None  # whoever loads it says what is wrong with it
 
 
-def read_header(path: Path) -> Skeleton | None:
-    """The skeleton of a safetensors file; None when it cannot be mapped by it.
+def read_safetensors_skeleton(path: Path) -> Skeleton | None:
+    """The file's skeleton; None when it cannot be mapped by it.
 
     Args:
-        path: A file that was found to begin as one.
+        path: A file that was found to begin as safetensors does.
     """
     try:
         with path.open("rb") as file:
@@ -163,20 +163,17 @@ def read_header(path: Path) -> Skeleton | None:
                 return None
             header = _read_at(file, 8, begin - 8)
             size_bytes = file.seek(0, 2)
-        entries = msgspec.json.decode(header, type=dict[str, _HeaderEntry])
-    except (EOFError, msgspec.DecodeError):
+        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        digest = hashlib.sha256(length + header + b"%d" % size_bytes).digest()
+        return Skeleton(digest, {name: _record(begin, raw) for name, raw in entries.items()})
+    except _CANNOT_LEARN:
         return None  # whoever loads it says what is wrong with it
-    entries.pop("__metadata__", None)
-    digest = hashlib.sha256(length + header + b"%d" % size_bytes).digest()
-    return Skeleton(
-        digest,
-        {
-            name: _Record(
-                begin + entry.data_offsets[0], entry.data_offsets[1] - entry.data_offsets[0]
-            )
-            for name, entry in entries.items()
-        },
-    )
+
+
+def _record(begin: int, entry: msgspec.Raw) -> _Record:
+    start, stop = msgspec.json.decode(entry, type=_HeaderEntry).data_offsets
+    return _Record(begin + start, stop - start)
 
 
 def map_known(path: Path, skeleton: Skeleton) -> tuple[ModelFormat, StateDict] | None:
@@ -208,11 +205,15 @@ def learn_layout(
         return
     layout: Layout | None = None
     if model_format is not ModelFormat.EXPORTED_PROGRAM:
-        find = _header_places if model_format is ModelFormat.SAFETENSORS else _pickled_places
         try:
-            layout = Layout(model_format, find(path, skeleton, state))
+            places = (
+                _header_places(skeleton, state)
+                if model_format is ModelFormat.SAFETENSORS
+                else _pickled_places(path, skeleton, state)
+            )
+            layout = Layout(model_format, places)
             mapped = _mapped(path, skeleton, layout)
-            if not all(torch.equal(mapped[name], tensor) for name, tensor in state.items()):
+            if not all(_same_bits(mapped[name], tensor) for name, tensor in state.items()):
                 layout = None
         except _CANNOT_LEARN:
             layout = None
@@ -537,7 +538,7 @@ def _integers(value: object) -> tuple[int, ...]:
     return value
 
 
-def _header_places(_: Path, skeleton: Skeleton, state: StateDict) -> dict[str, _Place]:
+def _header_places(skeleton: Skeleton, state: StateDict) -> dict[str, _Place]:
     for name, tensor in state.items():
         # Otherwise it stands for what was decoded from it.
         if skeleton.records[name].size != tensor.nbytes:
@@ -596,6 +597,12 @@ def _names_of_whole_records(skeleton: Skeleton, layout: Layout) -> dict[str, str
             raise ValueError("A tensor is not a record of its own.")
         names[place.record] = name
     return names
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Also of what is no number, which equals nothing."""
+    left, right = (tensor.detach().reshape(-1).view(torch.uint8) for tensor in (one, other))
+    return torch.equal(left, right)
 
 
 def _byte_chunks(tensor: Tensor) -> Iterator[memoryview]:

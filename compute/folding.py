@@ -35,10 +35,10 @@ class HostFold:
         self._state = state
         self._base = base
         compiled = {
-            name: (total, tensor.reshape(-1))
+            name: (total, flat)
             for name, tensor in base.items()
             if (total := strategy.weighted_sum(state, name)) is not None
-            and kernels.is_addable(total, tensor.reshape(-1))
+            and kernels.is_addable(total, flat := tensor.reshape(-1))
         }
         self._compiled = list(compiled)
         self._others = [name for name in base if name not in compiled]

@@ -28,7 +28,7 @@ from compute.archive_layouts import (
     learn_layout,
     learn_template,
     map_known,
-    read_header,
+    read_safetensors_skeleton,
     read_skeleton,
 )
 from compute.blobs import BlobRef, BlobStore, require_room
@@ -347,7 +347,7 @@ def _skeleton(path: Path) -> Skeleton | None:
     with path.open("rb") as file:
         head = file.read(9)
     if _begins_as_safetensors(head, path.stat().st_size):
-        return read_header(path)
+        return read_safetensors_skeleton(path)
     if not head.startswith(b"PK\3\4"):
         return None
     _require_small_directory(path)

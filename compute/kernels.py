@@ -267,17 +267,21 @@ class TiledSums:
             Of each update the sums of squared differences to the base by tile, in float64.
 
         Raises:
-            ValueError: a tensor is not of its sum's length, or not float32.
+            ValueError: a tensor is not of its sum's length, or not float32 on the CPU.
         """
-        dense = [[tensor.contiguous() for tensor in update] for update in updates]
-        for update in dense:
+        dense = [[_aligned(tensor) for tensor in update] for update in updates]
+        for update, _ in zip(dense, weights, strict=True):
             for tensor, base in zip(update, self._bases, strict=True):
-                if tensor.numel() != base.numel() or tensor.dtype != torch.float32:
+                if (tensor.numel(), tensor.dtype, tensor.device) != (
+                    base.numel(),
+                    base.dtype,
+                    base.device,
+                ):
                     raise ValueError("An update is not of the base's lengths and dtype.")
-        addresses = np.array([[tensor.data_ptr() for tensor in update] for update in dense])
 
         def add_share_(share: _Share) -> NDArray[np.float64]:
-            return _add_share_(share, addresses, weights)
+            # Made here, so that nothing is freed before the last thread is through with it.
+            return _add_share_(share, _addresses(dense), weights)
 
         if len(self._shares) <= 1:
             parts = [add_share_(share) for share in self._shares]
@@ -310,10 +314,20 @@ class TiledSums:
     def _share(self, dtype: torch.dtype, tiles: list[tuple[int, int, int]]) -> _Share:
         numbers, offsets, lengths = np.array(tiles, np.int64).T
         sides = [
-            np.array([tensor.data_ptr() for tensor in tensors])[numbers] + width * offsets
+            _addresses([tensors])[0, numbers] + width * offsets
             for tensors, width in ((self._totals, dtype.itemsize), (self._bases, 4))
         ]
         return _Share(dtype, np.stack(sides, axis=1), numbers, offsets, lengths)
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy where its numbers cannot be read one after the other."""
+    dense = tensor.contiguous()
+    return dense.clone() if dense.data_ptr() % dense.element_size() else dense
+
+
+def _addresses(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.int64]:
+    return np.array([[tensor.data_ptr() for tensor in row] for row in rows], np.int64)
 
 
 def _add_share_(

@@ -9,7 +9,7 @@ import pickle
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import msgspec
@@ -43,7 +43,7 @@ class _Loaded:
     """A model on its device, and what was found out about it: whether it treats rows alone.
 
     Attributes:
-        verdicts: On the model and on its layers before dropout.
+        verdicts: Whether the model, or its layers before dropout, treat such rows alone.
     """
 
     module: nn.Module
@@ -201,19 +201,19 @@ class Predictor:
 
     def _estimate(self, order: Predict, batch: Tensor) -> Estimate:
         models = [self._model(key, order.structure_key) for key in order.model_keys]
+        passes_at_once, split = 1, None
+        stochastic = order.method is UncertaintyMethod.MC_DROPOUT and order.samples > 1
+        if stochastic and len(models) == 1 and self._treats_rows_alone(order, batch):
+            passes_at_once = max(1, _rows_at_once(batch) // len(batch))
+            split = models[0].split(batch.shape[1:], batch.dtype)
         sampling = Sampling(
             samples=order.samples,
             softmax=order.softmax,
             seed=order.seed,
             moments=self._moments(order.moment_keys),
+            passes_at_once=passes_at_once,
+            split=split,
         )
-        stochastic = order.method is UncertaintyMethod.MC_DROPOUT and order.samples > 1
-        if stochastic and len(models) == 1 and self._treats_rows_alone(order, batch):
-            sampling = replace(
-                sampling,
-                passes_at_once=max(1, _rows_at_once(batch) // len(batch)),
-                split=models[0].split(batch.shape[1:], batch.dtype),
-            )
         method = find_method(order.method)
         self._set_threads(models, batch)
         try:

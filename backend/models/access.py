@@ -7,7 +7,7 @@ import msgspec
 
 from backend.db.tables import GlobalModel, Round, Training, training_key
 from backend.errors import NotAllowed, NotFound, NothingHere
-from backend.rounds.records import handed_on, require_participant
+from backend.rounds.records import handed_on, not_a_participant
 from backend.rounds.state import RUNNING
 from backend.security.authentication import Caller
 from backend.security.ids import parse_id
@@ -58,9 +58,10 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 
 # One statement, and not through the query builder, which would be most of what passes before the
-# first byte of a model.
+# first byte of a model. Its columns are those of `ModelSummary`, which checks their types.
 _SUMMARY = """
-SELECT m.*, t.actor, t.state, t.round AS training_round,
+SELECT m.id, m.kind, m.owner, m.round, m.digest, m.kept, m.base_model, m.training,
+       t.actor, t.state, t.round AS training_round,
        EXISTS (
            SELECT 1 FROM participant p WHERE p.training = t.id AND p."user" = {}
        ) AS takes_part
@@ -134,13 +135,14 @@ async def find_upload_target(given_id: str, caller: Caller) -> UploadTarget:
         NothingHere: the model is not being trained.
         NotAllowed: the caller does not take part.
     """
-    model = (await _find("GlobalModel", given_id, caller)).model
+    model = await _summary("GlobalModel", given_id, caller)
     training = await Training.objects().get(Training.id == model.training)
     if training is None:
         raise NothingHere(f"Model with ID {given_id} does not have a training process running")
-    if model.is_local and not model.takes_part:
-        raise NotFound("GlobalModel", given_id)
-    await require_participant(training.id, caller.id)
+    if not model.takes_part:
+        if model.is_local:
+            raise NotFound("GlobalModel", given_id)
+        raise not_a_participant(training.id)
     return UploadTarget(training, given_id, model.id if model.is_local else None)
 
 
@@ -167,13 +169,17 @@ async def find_readable(given_id: str, caller: Caller) -> FoundModel:
 
 
 async def _find(noun: str, given_id: str, caller: Caller) -> FoundModel:
+    model = await _summary(noun, given_id, caller)
+    return FoundModel(model, await _relation(model, caller))
+
+
+async def _summary(noun: str, given_id: str, caller: Caller) -> ModelSummary:
     model_id = parse_id(noun, given_id)
     rows = await GlobalModel.raw(_SUMMARY, caller.id, model_id, model_id)
     if not rows:
         raise NotFound(noun, given_id)
     # SQLite's truth is a number.
-    model = msgspec.convert(rows[0], ModelSummary, strict=False)
-    return FoundModel(model, await _relation(model, caller))
+    return msgspec.convert(rows[0], ModelSummary, strict=False)
 
 
 async def _relation(model: ModelSummary, caller: Caller) -> Relation:

@@ -86,7 +86,13 @@ def requested_range(header: str | None, size_bytes: int) -> ByteRange | None:
 
 
 class _Opened(NamedTuple):
-    """A blob, the part of it that is wanted, None: all, and its chunks, if they are wanted too."""
+    """A blob of which something is to be sent.
+
+    Attributes:
+        size_bytes: Of all of it.
+        part: None: all of it is wanted.
+        first, rest: The chunks of what is wanted; none where only the headers are.
+    """
 
     size_bytes: int
     part: ByteRange | None = None

@@ -91,8 +91,8 @@ class Feed:
             rows = await _read(Notification.id > self._seen)
             news = _by_user(rows)
             # Who began to wait last is told first: a round lasts as long as its slowest takes.
-            for user in reversed([user for user in self._subscriptions if user in news]):
-                for subscription in self._subscriptions[user]:
+            for user, subscriptions in reversed(self._subscriptions.items()):
+                for subscription in subscriptions if user in news else ():
                     subscription.arrive(news[user])
             if rows:
                 self._seen = rows[-1]["id"]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from backend.db.tables import LocalModel, Round, Training
 from backend.errors import log_failure
-from backend.rounds.orders import Order, waiting_order
+from backend.rounds.orders import Order, is_running, waiting_order
 from backend.rounds.records import base_key, options_of, strategy_of
 from backend.rounds.state import Phase
 from compute.contract import (
@@ -115,6 +115,9 @@ class Aggregation:
                     await self._gateway.finish_moments(self._spec(training), order)
         except ComputeUnavailable as error:
             logger.warning("training %s is to be aggregated again: %s", training_id, error)
+        if not await is_running(training_id):
+            # It ended between the commit that closed the collection and the order.
+            self.release(training_id)
 
     def _finished(self, training_id: UUID, task: asyncio.Task[None]) -> None:
         del self._finishing[training_id]

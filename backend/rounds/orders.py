@@ -10,6 +10,13 @@ from compute.contract import FinishMoments, FinishRound, MomentsRef, UpdateRef
 Order = FinishRound | FinishMoments
 
 
+async def is_running(training_id: UUID) -> bool:
+    """Whether there is such a training, and it goes on."""
+    return await Training.exists().where(
+        (Training.id == training_id) & Training.state.is_in(list(RUNNING))
+    )
+
+
 async def waiting_order(training_id: UUID) -> tuple[Training, Order] | None:
     """A training, and what its round waits to have made; None when it does not."""
     training = await Training.objects().get(Training.id == training_id)

@@ -96,7 +96,12 @@ async def require_participant(training_id: UUID, user: UUID) -> None:
     """Raises `NotAllowed` for who does not take part."""
     key = training_key(training_id, user)
     if not await Participant.exists().where(Participant.key == key):
-        raise NotAllowed(f"You are not a participant of training {training_id}!")
+        raise not_a_participant(training_id)
+
+
+def not_a_participant(training_id: UUID) -> NotAllowed:
+    """What who does not take part is told."""
+    return NotAllowed(f"You are not a participant of training {training_id}!")
 
 
 def expected_of(round_row: Round, participants: Collection[UUID]) -> list[UUID]:

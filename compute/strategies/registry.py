@@ -53,7 +53,8 @@ class FoldingStrategy(Protocol):
         """The flat sum of tensor `name`, where all that `fold_piece_` does is to add to it.
 
         That is `weight` times the piece, each product and each sum rounded once to the sum's
-        dtype. Whoever has a faster way may then add by itself. None where it does anything else.
+        dtype. Whoever has a faster way may then add by itself, to the same tensor until `finish`.
+        None where it does anything else.
         """
         ...
 

@@ -5,8 +5,6 @@ TorchScript module whose `forward` does nothing but call its modules, each on wh
 gave; also within each other.
 """
 
-import warnings
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,7 +31,9 @@ def split_before_dropout(model: nn.Module) -> DropoutSplit | None:
     first = next((index for index, layer in enumerate(layers) if has_dropout(layer)), 0)
     if not first:
         return None
-    return DropoutSplit(_chained(layers[:first]), _chained(layers[first:]))
+    # Not scripted, where they are programs: what that compiles stays in memory for good.
+    before, after = (nn.Sequential(*part).eval() for part in (layers[:first], layers[first:]))
+    return DropoutSplit(before, after)
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
@@ -72,13 +72,3 @@ def _called_in_turn(program: torch.jit.ScriptModule) -> list[str]:
         else:
             return []
     return called if [value.debugName() for value in graph.outputs()] == result else []
-
-
-def _chained(layers: Sequence[nn.Module]) -> nn.Module:
-    chain = nn.Sequential(*layers).eval()
-    if not isinstance(layers[0], torch.jit.ScriptModule):
-        return chain
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # one program is less to call than many
-        program: nn.Module = torch.jit.script(chain)
-    return program

@@ -62,8 +62,7 @@ def treats_rows_alone(
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if row_operations(num_parameters, row) > MAX_ROW_OPERATIONS or not row.numel():
         return False
-    programs = [part for part in model.modules() if isinstance(part, torch.jit.ScriptModule)]
-    if programs and (programs[0] is not model or not _is_plain(programs[0], stochastic=stochastic)):
+    if not all(_is_plain(program, stochastic=stochastic) for program in _programs(model)):
         return False
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     rows = _probe(row, dtype).to(device)
@@ -126,8 +125,17 @@ def _fingerprint(model: nn.Module) -> list[tuple[int, int]]:
     return [(tensor.data_ptr(), tensor._version) for tensor in tensors]  # noqa: SLF001
 
 
-def _is_plain(program: torch.jit.ScriptModule, *, stochastic: bool) -> bool:
-    """Whether the program computes the same steps whatever the values, and keeps nothing."""
+def _programs(model: nn.Module) -> list[nn.Module]:
+    """The model's parts that must be plain programs, if any is one."""
+    if not any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+        return []
+    return list(model) if type(model) is nn.Sequential else [model]
+
+
+def _is_plain(program: nn.Module, *, stochastic: bool) -> bool:
+    """Whether it is a program that does the same whatever the values, and keeps nothing."""
+    if not isinstance(program, torch.jit.ScriptModule):
+        return False
     script_module = program._c  # noqa: SLF001 - the wrapper hides methods that are not exported
     if script_module._get_forward_hooks() or script_module._get_forward_pre_hooks():  # noqa: SLF001
         return False

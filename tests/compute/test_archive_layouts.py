@@ -1,6 +1,7 @@
 """Archives of a known skeleton are mapped and written without torch, to the same bytes."""
 
 import io
+import math
 import struct
 import zipfile
 from collections.abc import Callable
@@ -12,7 +13,12 @@ from safetensors.torch import save
 from torch import nn
 
 from compute import archive_layouts
-from compute.archive_layouts import known_template, map_known, read_header, read_skeleton
+from compute.archive_layouts import (
+    known_template,
+    map_known,
+    read_safetensors_skeleton,
+    read_skeleton,
+)
 from compute.blobs import BlobStore
 from compute.contract import ModelFormat, Rejected, TensorEncoding
 from compute.encodings import METADATA_KEY, encoded
@@ -253,7 +259,7 @@ def test_the_second_safetensors_file_of_a_header_is_mapped_with_its_own_numbers(
     ]
     read = load_update(first)
     for seed, path in enumerate([first, *others]):
-        header = read_header(path)
+        header = read_safetensors_skeleton(path)
         assert header is not None
         mapped = map_known(path, header)
         assert mapped is not None
@@ -277,6 +283,32 @@ def test_a_safetensors_file_cut_off_or_lengthened_is_refused_though_its_header_i
             load_update(written(tmp_path / "changed", changed))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"w":{"x":' + b"[" * 5000 + b"]" * 5000 + b"}}",
+        b'{"\xff":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[4]}}',
+        b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,-4]}}',
+        b'{"w":7}',
+    ],
+    ids=["deep", "not UTF-8", "one offset", "backwards", "a number"],
+)
+def test_a_header_made_to_confuse_is_refused(header: bytes, tmp_path: Path) -> None:
+    content = struct.pack("<Q", len(header)) + header + bytes(4)
+    with pytest.raises(Rejected):
+        load_update(written(tmp_path / "x", content))
+
+
+def test_one_that_is_not_finite_does_not_keep_others_from_being_mapped(tmp_path: Path) -> None:
+    for name, value in (("first", math.nan), ("second", -0.0)):
+        path = written(tmp_path / name, safetensors_file({"w": torch.tensor([value, 1.0])}))
+        load_update(path)
+        skeleton = read_safetensors_skeleton(path)
+        assert skeleton is not None
+        assert map_known(path, skeleton) is not None
+
+
 @pytest.mark.parametrize("encoding", list(TensorEncoding))
 def test_encoded_tensors_are_decoded_every_time(encoding: TensorEncoding, tmp_path: Path) -> None:
     for seed in range(3):
@@ -286,7 +318,7 @@ def test_encoded_tensors_are_decoded_every_time(encoding: TensorEncoding, tmp_pa
         found = load_state_dict(path)
         assert list(found) == ["w"]
         assert torch.allclose(found["w"], state["w"], atol=0.03)
-        header = read_header(path)
+        header = read_safetensors_skeleton(path)
         assert header is not None
         assert map_known(path, header) is None
 

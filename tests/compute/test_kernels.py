@@ -91,7 +91,29 @@ def test_sums_are_of_flat_float32() -> None:
     assert not is_addable(total.to(torch.complex128), plain)
 
 
-@pytest.mark.parametrize("wrong", [torch.zeros(3), torch.zeros(5), torch.zeros(4).half()])
+def test_numbers_at_odd_addresses_are_added() -> None:
+    content = torch.zeros(17, dtype=torch.uint8)
+    odd = torch.frombuffer(content.numpy().data, dtype=torch.float32, count=4, offset=1)
+    odd.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert odd.data_ptr() % 4
+    total = torch.zeros(4, dtype=torch.float64)
+    TiledSums([total], [torch.zeros(4)]).add_([[odd]], [2])
+    assert total.tolist() == [2.0, 4.0, 6.0, 8.0]
+
+
+def test_every_update_has_a_weight() -> None:
+    total = torch.zeros(4, dtype=torch.float64)
+    for weights in ([], [1, 2]):
+        with pytest.raises(ValueError, match="zip"):
+            TiledSums([total], [torch.zeros(4)]).add_([[torch.ones(4)]], weights)
+    assert not total.any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.zeros(3), torch.zeros(5), torch.zeros(4).half(), torch.zeros(4, device="meta")],
+    ids=["short", "long", "half", "elsewhere"],
+)
 def test_what_is_not_of_a_sums_length_and_dtype_is_not_read(wrong: torch.Tensor) -> None:
     total = torch.zeros(4, dtype=torch.float64)
     with pytest.raises(ValueError, match="base's lengths and dtype"):

@@ -1,6 +1,7 @@
 """What comes before a model's dropout is computed once for all passes, with the same outcome."""
 
 import io
+import math
 import warnings
 from collections.abc import Callable
 
@@ -9,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from compute.contract import UncertaintyMethod
-from compute.uncertainty import Estimate, Sampling, find_method
+from compute.uncertainty import Estimate, Sampling, find_method, row_independence
 from compute.uncertainty.dropout_layers import has_dropout
 from compute.uncertainty.dropout_split import split_before_dropout
+from compute.uncertainty.row_independence import treats_rows_alone
 from examples.digits.network import digits_network
 from tests.model_files import torchscript
 
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+LAYER = nn.Linear(4, 4)
 ROWS = torch.rand(3, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -109,7 +112,7 @@ def predicted(model: nn.Module, batch: Tensor, **sampling: object) -> Estimate:
     ("model", "batch"),
     [
         (digits_network(0), IMAGES),
-        (nn.Sequential(nn.Sequential(*(layer := [nn.Linear(4, 4)]), *layer), nn.Dropout()), ROWS),
+        (nn.Sequential(nn.Sequential(LAYER, LAYER), nn.Dropout()), ROWS),
         (nn.Sequential(nn.Linear(4, 4), nn.Dropout(inplace=True), nn.Linear(4, 2)), ROWS),
     ],
 )
@@ -124,7 +127,8 @@ def test_a_split_model_draws_the_same_masks(
     whole = predicted(model, batch, passes_at_once=passes_at_once)
     found = predicted(model, batch, passes_at_once=passes_at_once, split=split)
     torch.testing.assert_close(found.inference, whole.inference)
-    torch.testing.assert_close(found.uncertainty, whole.uncertainty)
+    # What is no distribution has no entropy: NaN.
+    torch.testing.assert_close(found.uncertainty, whole.uncertainty, equal_nan=True)
     assert found.uncertainty["std"].count_nonzero()
     with torch.no_grad():
         torch.testing.assert_close(split.after(split.before(batch)), model(batch))
@@ -140,18 +144,32 @@ def test_programs_that_only_call_their_modules_in_turn_are_split() -> None:
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("form", "model"),
     [
-        scripted(Residual()),
-        scripted(TwoInputs()),
-        scripted(OfPairs()),
-        pickled(Chain()),
-        pickled(OtherSequential(nn.Linear(4, 4), nn.Dropout())),
-        pickled(nn.Sequential(nn.Dropout(), nn.Linear(4, 4))),
-        pickled(nn.Sequential(nn.Linear(4, 4), nn.ReLU())),
-        scripted(nn.Sequential(nn.Dropout(), nn.Linear(4, 4))),
-        scripted(nn.Sequential(nn.Linear(4, 4), nn.ReLU())),
+        (scripted, Residual()),
+        (scripted, TwoInputs()),
+        (scripted, OfPairs()),
+        (pickled, Chain()),
+        (pickled, OtherSequential(nn.Linear(4, 4), nn.Dropout())),
+        (pickled, nn.Sequential(nn.Dropout(), nn.Linear(4, 4))),
+        (pickled, nn.Sequential(nn.Linear(4, 4), nn.ReLU())),
+        (scripted, nn.Sequential(nn.Dropout(), nn.Linear(4, 4))),
+        (scripted, nn.Sequential(nn.Linear(4, 4), nn.ReLU())),
     ],
 )
-def test_what_does_more_or_has_nothing_before_its_dropout_stays_whole(model: nn.Module) -> None:
-    assert split_before_dropout(model) is None
+def test_what_does_more_or_has_nothing_before_its_dropout_stays_whole(
+    form: Callable[[nn.Module], nn.Module], model: nn.Module
+) -> None:
+    assert split_before_dropout(form(model)) is None
+
+
+def test_the_layers_before_dropout_of_a_program_are_seen_to_treat_rows_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(row_independence, "LONGEST_PASS_SECONDS", math.inf)  # however busy it is
+    split = split_before_dropout(scripted(digits_network(0)))
+    assert split is not None
+    row = IMAGES.shape[1:]
+    assert treats_rows_alone(split.before, row, torch.float32, stochastic=False)
+    mixed = nn.Sequential(*split.before, nn.Identity())
+    assert not treats_rows_alone(mixed, row, torch.float32, stochastic=False)

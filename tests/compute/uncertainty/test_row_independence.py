@@ -1,6 +1,7 @@
 """Which models may be given the rows of several requests at once."""
 
 import io
+import math
 import warnings
 
 import numpy as np
@@ -9,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from compute.contract import UncertaintyMethod
-from compute.uncertainty import Sampling, find_method
+from compute.uncertainty import Sampling, find_method, row_independence
 from compute.uncertainty.row_independence import treats_rows_alone
 from tests.model_files import tiny, torchscript
 
 ROW = torch.Size([3])
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model does is the question here, not how fast a busy machine compiles it."""
+    monkeypatch.setattr(row_independence, "LONGEST_PASS_SECONDS", math.inf)
 
 
 class BatchMean(nn.Module):
