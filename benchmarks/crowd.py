@@ -18,8 +18,13 @@ BOUNDARY = "benchmark-4f1d"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 REGISTRATIONS_AT_ONCE = 8
 WAIT_SECONDS = 60
-# Of one square layer each: 1.2 and 25 million parameters.
-WIDTHS = {1_200_000: (1095, 1), 25_000_000: (2236, 5)}
+# Width and number of square layers, by about how many parameters they have.
+WIDTHS = {
+    120_000: (346, 1),
+    1_200_000: (1095, 1),
+    5_000_000: (2236, 1),
+    25_000_000: (2236, 5),
+}
 
 
 class _Registered(msgspec.Struct):
