@@ -280,8 +280,7 @@ class TiledSums:
                     raise ValueError("An update is not of the base's lengths and dtype.")
 
         def add_share_(share: _Share) -> NDArray[np.float64]:
-            # Made here, so that nothing is freed before the last thread is through with it.
-            return _add_share_(share, _addresses(dense), weights)
+            return self._add_share_(share, dense, weights)
 
         if len(self._shares) <= 1:
             parts = [add_share_(share) for share in self._shares]
@@ -291,6 +290,22 @@ class TiledSums:
             [square for part in parts for square in part[:, number].tolist()]
             for number in range(len(updates))
         ]
+
+    def _add_share_(
+        self, share: _Share, updates: Sequence[Sequence[Tensor]], weights: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """Squares by tile and update.
+
+        What it has addresses of is its own and its arguments': when another share fails, nothing is
+        freed before this one is through.
+        """
+        addresses = _addresses(updates)  # (updates, sums)
+        places = addresses[:, share.numbers].T + 4 * share.offsets[:, None]
+        tiles = np.ascontiguousarray(np.hstack([share.places, places]))
+        given = np.array([_scalar(weight, share.dtype) for weight in weights])
+        squares = np.empty(places.shape, np.float64)
+        _add_tiles_compiled(tiles, share.lengths, given, squares)
+        return squares
 
     def _cut(self, dtype: torch.dtype, count: int) -> list[_Share]:
         """At most `count` shares with equally many scalars; few are not spread."""
@@ -328,18 +343,6 @@ def _aligned(tensor: Tensor) -> Tensor:
 
 def _addresses(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.int64]:
     return np.array([[tensor.data_ptr() for tensor in row] for row in rows], np.int64)
-
-
-def _add_share_(
-    share: _Share, addresses: NDArray[np.int64], weights: Sequence[int]
-) -> NDArray[np.float64]:
-    """Squares by tile and update; `addresses` by update and sum."""
-    updates = addresses[:, share.numbers].T + 4 * share.offsets[:, None]
-    tiles = np.ascontiguousarray(np.hstack([share.places, updates]))
-    given = np.array([_scalar(weight, share.dtype) for weight in weights])
-    squares = np.empty(updates.shape, np.float64)
-    _add_tiles_compiled(tiles, share.lengths, given, squares)
-    return squares
 
 
 @lru_cache(maxsize=1024)
