@@ -491,8 +491,11 @@ def test_who_registers_meanwhile_can_be_chosen(
 def test_what_the_server_refuses_as_a_whole_is_said_at_the_end(
     actor: Person, model_id: str, browse: Browsing
 ) -> None:
-    page = browse(f"/trainings/new?model={model_id}&step=summary", by=actor)
+    page = browse.blank(by=actor)
     browse.watch(page).expect("400 POST .*/api/trainings/$")
+    # The summary does not show the model's layers, and does not wait for them.
+    with page.expect_response(f"**/api/models/{model_id}/metadata/"):
+        page.goto(f"/#/trainings/new?model={model_id}&step=summary")
     at_step(page, "Summary")
 
     assert actor.client.delete(f"/api/models/{model_id}/").status_code == 200
