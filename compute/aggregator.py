@@ -56,6 +56,7 @@ class _Folded:
     update: UpdateRef
     norm: float
     sampled_difference: Tensor
+    sampled_norm: float
 
 
 class _Work(Protocol):
@@ -128,6 +129,8 @@ class _OpenRound:
     base: StateDict
     sample: CoordinateSample
     sampled_base: Tensor
+    # Of the differences, by samples: made as they come, for at its end a round of hundreds waits.
+    weighted_sum: Tensor
     work: _Work
     folded: dict[str, _Folded] = field(default_factory=dict)
     fold_seconds: float = 0.0
@@ -261,12 +264,14 @@ class Aggregator:
                 else _Gathering(strategy, base, self._device, self._store)
             )
             sample = CoordinateSample(base, COSINE_SAMPLE_SIZE)
+            sampled_base = sample.values(base)
             opened = _OpenRound(
                 number=number,
                 base_key=base_key,
                 base=base,
                 sample=sample,
-                sampled_base=sample.values(base),
+                sampled_base=sampled_base,
+                weighted_sum=torch.zeros_like(sampled_base),
                 work=work,
             )
             self._round = opened
@@ -292,14 +297,15 @@ class Aggregator:
                     for _, tensors in loaded:
                         require_finite(tensors)
                 # After the sum, for which all cores have faulted the mapped pages in.
-                differences = [
-                    opened.sample.values(tensors).sub_(opened.sampled_base) for _, tensors in loaded
-                ]
+                for (update, tensors), square in zip(loaded, squares, strict=True):
+                    difference = opened.sample.values(tensors).sub_(opened.sampled_base)
+                    opened.weighted_sum.add_(difference, alpha=update.sample_size)
+                    opened.folded[update.update_id] = _Folded(
+                        update, math.sqrt(square), difference, _norm(difference)
+                    )
             except BaseException:
                 self._round = None  # perhaps in the sum, and not in the list of what is
                 raise
-            for update, square, difference in zip(updates, squares, differences, strict=True):
-                opened.folded[update.update_id] = _Folded(update, math.sqrt(square), difference)
         opened.fold_seconds += time.perf_counter() - started
 
     def _write(self, base_key: str, state: StateDict) -> BlobRef:
@@ -311,19 +317,23 @@ def _update_figures(opened: _OpenRound) -> dict[str, UpdateFigures]:
     """Norms, and cosines to the weighted mean over the sampled coordinates."""
     if not opened.folded:
         return {}
-    folded = opened.folded.values()
-    # (updates, coordinates): all at once, for a round of hundreds waits for it.
-    differences = torch.stack([each.sampled_difference for each in folded])
-    weights = torch.tensor([each.update.sample_size for each in folded], dtype=differences.dtype)
-    mean = (weights @ differences).div_(weights.sum())
-    products: list[float] = (differences @ mean).tolist()
-    lengths: list[float] = (torch.linalg.vector_norm(differences, dim=1) * mean.norm()).tolist()
+    samples = sum(each.update.sample_size for each in opened.folded.values())
+    mean = opened.weighted_sum / samples
+    norm = _norm(mean)
     return {
-        key: UpdateFigures(norm=each.norm, cosine_to_mean=_cosine(product, length))
-        for (key, each), product, length in zip(
-            opened.folded.items(), products, lengths, strict=True
+        key: UpdateFigures(
+            norm=each.norm,
+            cosine_to_mean=_cosine(
+                torch.dot(each.sampled_difference, mean).item(), each.sampled_norm * norm
+            ),
         )
+        for key, each in opened.folded.items()
     }
+
+
+def _norm(vector: Tensor) -> float:
+    norm: float = torch.linalg.vector_norm(vector).item()
+    return norm
 
 
 def _cosine(product: float, length: float) -> float | None:

@@ -7,6 +7,7 @@ have defaults, so that a backend and a worker of neighbouring versions understan
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
@@ -172,6 +173,14 @@ class FinishRound(Message, frozen=True, kw_only=True):
     round: int
     base_key: str
     updates: list[UpdateRef]
+
+    def __reduce__(self) -> "tuple[Callable[[bytes], FinishRound], tuple[bytes]]":
+        # Ray would pickle hundreds of updates one by one, while the round waits for its order.
+        return _decode_order, (msgspec.msgpack.encode(self),)
+
+
+def _decode_order(encoded: bytes) -> FinishRound:
+    return msgspec.msgpack.decode(encoded, type=FinishRound)
 
 
 class UpdateFigures(Message, frozen=True, kw_only=True):
