@@ -4,6 +4,7 @@ Piccolo opens a connection, and with it a thread, for every query, and closing t
 SQLite write its log back: some milliseconds each, of which a decision about a round has twenty.
 """
 
+import functools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,13 +12,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import cast
 
-from piccolo.engine.sqlite import SQLiteEngine, SQLiteTransaction, TransactionType
+from piccolo.engine.sqlite import (
+    SQLiteEngine,
+    SQLiteTransaction,
+    TransactionType,
+    convert_timestamptz_out,
+    convert_uuid_out,
+)
 from piccolo.querystring import QueryString
 
 from backend.db.sqlite_connections import Row, SQLiteConnection, SQLiteConnections
 from backend.errors import DatabaseFull, DatabaseUnavailable, OutcomeUnknown
 
 BUSY_TIMEOUT_SECONDS = 30.0
+
+# A round of hundreds reads the same ids a dozen times, and to make one of its text takes longer
+# than the rest of its row. A few megabytes at most.
+REMEMBERED_VALUES = 8192
+for _type, _converter in (("UUID", convert_uuid_out), ("TIMESTAMPTZ", convert_timestamptz_out)):
+    sqlite3.register_converter(_type, functools.lru_cache(REMEMBERED_VALUES)(_converter))
 
 # Not the statement's fault: it may succeed later. The low byte of SQLite's result codes.
 _PASSING = frozenset(

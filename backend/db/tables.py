@@ -190,7 +190,7 @@ class LocalModel(Table, tablename="local_model"):
     id = UUID(primary_key=True, default=UUID4())
     key = Varchar(length=150, unique=True, help_text="training:round:owner")
     round_key = Varchar(length=100, index=True, help_text="key of the Round")
-    training = ForeignKey(Training, index=True, null=False)
+    training = ForeignKey(Training, null=False)
     base_model = ForeignKey(GlobalModel, index=True, null=False)
     round = Integer()
     owner = ForeignKey(User, index=True, null=False)
@@ -220,7 +220,7 @@ class Metric(Table, tablename="metric"):
     """One reported figure of a global or local model."""
 
     id = Serial(primary_key=True)
-    model = UUID(index=True, default=None, help_text="id of a GlobalModel or LocalModel")
+    model = UUID(default=None, help_text="id of a GlobalModel or LocalModel")
     reporter = ForeignKey(User, index=True, null=False)
     identifier = Varchar(length=64, null=True, default=None)
     key = Varchar(length=32)
@@ -237,8 +237,8 @@ class Notification(Table, tablename="notification"):
     """The outbox: what a user is to be told, in order of `id`."""
 
     id = BigSerial(primary_key=True)
-    recipient = ForeignKey(User, index=True, null=False)
-    training = UUID(index=True, default=None, help_text="kept when the training is deleted")
+    recipient = ForeignKey(User, null=False)
+    training = UUID(default=None, help_text="kept when the training is deleted")
     type = Varchar(length=32)
     body = JSON(default="{}")
     created_at = Timestamptz(default=TimestamptzNow())
@@ -251,7 +251,7 @@ class AuditEvent(Table, tablename="audit_event"):
     """What happened to a training; only ever appended to. Outlives the training."""
 
     id = BigSerial(primary_key=True)
-    training = UUID(index=True, default=None)
+    training = UUID(default=None)
     at = Timestamptz(default=None)
     kind = Varchar(length=32, help_text="an AuditKind")
     who = UUID(null=True, default=None, help_text="the user who did it; null: the server")

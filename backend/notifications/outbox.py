@@ -1,6 +1,6 @@
 """Notifications, written in the transaction of what they tell about."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
@@ -53,22 +53,44 @@ async def enqueue(
     in the order of commits: who has seen one will never be shown a lower one.
     """
     wanted = list(dict.fromkeys(recipients))
-    if not wanted:
-        return
-    await lock_until_commit(ORDER_LOCK)
-    encoded = msgspec.json.encode(body).decode()
-    now = datetime.now(UTC)
     for start in range(0, len(wanted), ROWS_PER_STATEMENT):
         some = wanted[start : start + ROWS_PER_STATEMENT]
-        # A round's start is told to everybody at once; as rows of Piccolo's it would take longer
-        # than all else that its transaction does.
-        await Notification.raw(
-            "INSERT INTO notification "  # noqa: S608 - of constants; values are parameters
-            "(recipient, training, type, body, created_at, waiting, attempts) "
-            "SELECT id, {}, {}, {}, {}, message_endpoint <> '', 0 FROM starling_user "
-            f"WHERE id IN ({', '.join(['{}'] * len(some))})",
-            *(training_id, kind.value, encoded, now, *some),
+        await _insert(
+            f"WHERE id IN ({', '.join(['{}'] * len(some))})", some, kind, training_id, body
         )
+
+
+async def enqueue_for_participants(
+    kind: NotificationType, training_id: UUID, body: Mapping[str, object]
+) -> None:
+    """Tell everybody who takes part in the training; as `enqueue`, whoever they are."""
+    await _insert(
+        'JOIN participant ON participant."user" = starling_user.id '
+        "WHERE participant.training = {} ORDER BY participant.id",
+        [training_id],
+        kind,
+        training_id,
+        body,
+    )
+
+
+async def _insert(
+    of_users: str,
+    values: Sequence[UUID],
+    kind: NotificationType,
+    training_id: UUID,
+    body: Mapping[str, object],
+) -> None:
+    await lock_until_commit(ORDER_LOCK)
+    # One statement: as rows of Piccolo's, a round's start would take longer to tell to everybody
+    # than all else that its transaction does.
+    await Notification.raw(
+        "INSERT INTO notification "  # noqa: S608 - of constants; values are parameters
+        "(recipient, training, type, body, created_at, waiting, attempts) "
+        "SELECT starling_user.id, {}, {}, {}, {}, message_endpoint <> '', 0 FROM starling_user "
+        + of_users,
+        *(training_id, kind.value, msgspec.json.encode(body).decode(), datetime.now(UTC), *values),
+    )
 
 
 def payload(row: Mapping[str, object]) -> bytes:

@@ -1,12 +1,12 @@
 """What participants are told about rounds; written in the transaction of what happened."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from backend.db.tables import Round, Training
-from backend.notifications.outbox import NotificationType, enqueue
+from backend.notifications.outbox import NotificationType, enqueue, enqueue_for_participants
 from backend.rounds.effects import Effects
-from backend.rounds.records import deadline_of, handed_on, options_of
+from backend.rounds.records import deadline_of, handed_on, options_of, participants_of
 from backend.rounds.state import Phase
 
 
@@ -19,9 +19,9 @@ async def announce(
 
 
 async def announce_phase(
-    training: Training, round_row: Round, recipients: Collection[UUID], effects: Effects
+    training: Training, round_row: Round, recipients: Collection[UUID] | None, effects: Effects
 ) -> None:
-    """Say what is expected now; while compute aggregates, nothing is."""
+    """Say what is expected now; while compute aggregates, nothing is. None: to who takes part."""
     match Phase(round_row.phase):
         case Phase.COLLECTING:
             await _announce_collection(training, round_row, recipients)
@@ -39,7 +39,7 @@ async def announce_phase(
 
 
 async def _announce_collection(
-    training: Training, round_row: Round, recipients: Collection[UUID]
+    training: Training, round_row: Round, recipients: Collection[UUID] | None
 ) -> None:
     """Each is told the model to start from and upload to: in daisy chaining, one of their own."""
     body = {"round": round_row.index, "global_model_uuid": training.model, **_deadline(round_row)}
@@ -47,6 +47,11 @@ async def _announce_collection(
         body["mu"] = options_of(training).mu
     handed = handed_on(round_row)
     start = NotificationType.UPDATE_ROUND_START
+    if not handed:
+        await _tell(start, recipients, training.id, body)
+        return
+    if recipients is None:
+        recipients = await participants_of(training.id)
     await enqueue(start, [r for r in recipients if r not in handed], training.id, body)
     for recipient in recipients:
         if recipient in handed:
@@ -55,7 +60,10 @@ async def _announce_collection(
 
 
 async def _announce_model(
-    training: Training, kind: NotificationType, round_row: Round, recipients: Collection[UUID]
+    training: Training,
+    kind: NotificationType,
+    round_row: Round,
+    recipients: Collection[UUID] | None,
 ) -> None:
     """The aggregated model is the one after the round, so its number is one higher."""
     body = {
@@ -63,7 +71,19 @@ async def _announce_model(
         "global_model_uuid": training.model,
         **_deadline(round_row),
     }
-    await enqueue(kind, recipients, training.id, body)
+    await _tell(kind, recipients, training.id, body)
+
+
+async def _tell(
+    kind: NotificationType,
+    recipients: Collection[UUID] | None,
+    training_id: UUID,
+    body: Mapping[str, object],
+) -> None:
+    if recipients is None:
+        await enqueue_for_participants(kind, training_id, body)
+    else:
+        await enqueue(kind, recipients, training_id, body)
 
 
 def _deadline(round_row: Round) -> dict[str, object]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 from piccolo.columns.base import Column
+from piccolo.columns.combination import WhereRaw
 
 from backend.db.tables import (
     GlobalModel,
@@ -110,6 +111,13 @@ def expected_of(round_row: Round, participants: Collection[UUID]) -> list[UUID]:
     return [user for user in participants if cohort is None or user in cohort]
 
 
+async def drawn_of(round_row: Round) -> list[UUID] | None:
+    """Who of the round's cohort takes part, in order of registration; None: everybody does."""
+    if cohort_of(round_row) is None:
+        return None
+    return expected_of(round_row, await participants_of(round_row.training))
+
+
 def cohort_of(round_row: Round) -> frozenset[UUID] | None:
     """Who was drawn for the round; None: everybody."""
     cohort: str | None = round_row.cohort  # Piccolo types a column as if it were never null
@@ -208,7 +216,8 @@ async def forget_updates(training_id: UUID, through_round: int) -> list[str]:
         .where(
             (LocalModel.training == training_id)
             & (LocalModel.round <= through_round)
-            & LocalModel.kept.eq(True)
+            # As the partial index has it: few are kept of the many there were.
+            & WhereRaw("kept")
         )
         .returning(LocalModel.digest)
     )

@@ -130,8 +130,7 @@ async def enter(training: Training, round_row: Round, effects: Effects) -> None:
     if round_row.phase == Phase.CLOSED:
         await _go_on(training, round_row, effects)
         return
-    participants = await records.participants_of(training.id)
-    await ask(training, round_row, records.expected_of(round_row, participants), effects)
+    await ask(training, round_row, await records.drawn_of(round_row), effects)
     await close_if_tested(training, round_row, effects)
 
 
@@ -141,17 +140,16 @@ async def open_round(
     """Begin a round: draw its cohort, if only some take part, and ask for updates."""
     await Training.update({Training.round: index}).where(Training.id == training.id)
     training.round = index
-    participants = await records.participants_of(training.id)
     row = Round(
         key=training_key(training.id, index),
         training=training.id,
         index=index,
         phase=Phase.COLLECTING.value,
         handed_on=msgspec.json.encode(handed).decode(),
-        cohort=_encoded(_drawn(training, index, participants)),
+        cohort=_encoded(await _drawn(training, index)),
     )
     await Round.insert(row)
-    deadline = await ask(training, row, records.expected_of(row, participants), effects)
+    deadline = await ask(training, row, await records.drawn_of(row), effects)
     await record(
         AuditKind.ROUND_OPENED,
         training.id,
@@ -163,11 +161,12 @@ async def open_round(
 
 
 async def ask(
-    training: Training, round_row: Round, recipients: Collection[UUID], effects: Effects
+    training: Training, round_row: Round, recipients: Collection[UUID] | None, effects: Effects
 ) -> datetime | None:
     """Tell what is expected now, and start the time for it; gives the deadline.
 
-    While the training is paused nobody is asked; resuming asks.
+    Without recipients it is everybody who takes part. While the training is paused nobody is asked;
+    resuming asks.
     """
     if records.is_paused(training):
         await Round.update({Round.announced: False}).where(Round.key == round_row.key)
@@ -236,10 +235,10 @@ async def redraw_if_deserted(training: Training, round_row: Round, effects: Effe
         return False
     if await records.delivered_by(round_row):
         return False
-    cohort = _encoded(_drawn(training, round_row.index, participants))
+    cohort = _encoded(await _drawn(training, round_row.index))
     await Round.update({Round.cohort: cohort}).where(Round.key == round_row.key)
     round_row = await records.current_round(training)
-    await ask(training, round_row, records.expected_of(round_row, participants), effects)
+    await ask(training, round_row, await records.drawn_of(round_row), effects)
     await record(
         AuditKind.COHORT_REDRAWN,
         training.id,
@@ -354,10 +353,11 @@ async def _end(training: Training, effects: Effects) -> None:
     effects.ended = True
 
 
-def _drawn(training: Training, index: int, participants: list[UUID]) -> list[UUID] | None:
+async def _drawn(training: Training, index: int) -> list[UUID] | None:
     options = records.options_of(training)
     if options.cohort is None:
         return None
+    participants = await records.participants_of(training.id)
     return draw_cohort(participants, options.cohort, f"{options.seed}:{training.id}:{index}")
 
 
