@@ -135,6 +135,7 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
             dashboard_port=settings.compute.dashboard_port,
             check_timeout_seconds=settings.compute.check_timeout_seconds,
             predict_timeout_seconds=settings.compute.predict_timeout_seconds,
+            keep_ready=settings.compute.keep_ready,
         ),
         on_stuck=lambda: _start_again(settings.http.port),
     )

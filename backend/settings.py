@@ -97,6 +97,7 @@ class ComputeSettings(msgspec.Struct, frozen=True, kw_only=True):
         dashboard_port: Port of the embedded cluster's dashboard; a free one if it is taken.
         check_timeout_seconds: An upload that takes longer to check is refused.
         predict_timeout_seconds: A model that takes longer to answer is refused.
+        keep_ready: Whether workers load torch before somebody waits for them.
     """
 
     ray_address: str | None = None
@@ -104,6 +105,7 @@ class ComputeSettings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_port: Port = 8265
     check_timeout_seconds: Seconds = 60.0
     predict_timeout_seconds: Seconds = 30.0
+    keep_ready: bool = True
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +184,12 @@ VARIABLES: tuple[Variable, ...] = (
         "compute",
         "predict_timeout_seconds",
         "longest prediction of a model",
+    ),
+    Variable(
+        "STARLING_KEEP_WORKERS_READY",
+        "compute",
+        "keep_ready",
+        "load torch before somebody waits for it (1 GiB of memory)",
     ),
     Variable("RAY_ADDRESS", "compute", "ray_address", "Ray cluster to use instead of embedded"),
     Variable("STARLING_REGISTRATION", "access", "registration", "open, invitation or closed"),

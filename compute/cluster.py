@@ -46,6 +46,8 @@ class RayConfig:
         gpus_per_predictor: Share of a GPU that a predictor takes where the cluster has any.
         predict_timeout_seconds: A model that takes longer to answer is refused.
         predict_memory_bytes: A model that takes more memory to answer is refused.
+        keep_ready: Whether a process to check, one to aggregate and one to predict load torch
+            before somebody waits for them; about 1 GiB of memory.
     """
 
     blob_url: str = ""
@@ -61,6 +63,7 @@ class RayConfig:
     gpus_per_predictor: float = 0.1
     predict_timeout_seconds: float = 30.0
     predict_memory_bytes: int = 8 * 1024**3
+    keep_ready: bool = True
 
     @property
     def is_embedded(self) -> bool:

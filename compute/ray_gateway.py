@@ -189,6 +189,7 @@ class RayGateway:
         self._on_stuck = on_stuck
         self._session: _Session | None = None
         self._detail = "not started"
+        self._spare_aggregators = SPARE_AGGREGATORS if config.keep_ready else 0
         self._watcher: asyncio.Task[None] | None = None
         # The kernel ends an embedded Ray with the thread that started it, so that thread stays.
         self._lifetime = ThreadPoolExecutor(1, thread_name_prefix="ray-lifetime")
@@ -302,7 +303,7 @@ class RayGateway:
             aggregator = session.aggregators.pop(training_id, None)
             if aggregator is None or session.lost.is_set():
                 return
-            if aggregator.calls or len(session.spare_aggregators) >= SPARE_AGGREGATORS:
+            if aggregator.calls or len(session.spare_aggregators) >= self._spare_aggregators:
                 await self._call(
                     session,
                     lambda: ray.kill(cast("ActorHandle[AggregatorActor]", aggregator.actor)),
@@ -356,6 +357,8 @@ class RayGateway:
 
     def _warm_predictors(self, session: _Session, pool: PredictorPool[_PredictorHandle]) -> None:
         """Have a predictor come up before somebody asks for one."""
+        if not self._config.keep_ready:
+            return
 
         async def warm() -> None:
             try:
@@ -625,19 +628,22 @@ class RayGateway:
         resources: dict[str, float] = ray.cluster_resources()
         cpus = resources.get("CPU", 0.0)
         check = ray.remote(num_cpus=1, max_retries=0)(run_check)
-        # Workers come up with torch loaded before the first upload waits for it; and the head keeps
-        # the task from now on.
-        warm_up = check.options(name="warm_up").remote(self._config.blob_url, None, None)
+        coming_up = []
+        if self._config.keep_ready:
+            # Workers come up with torch loaded before the first upload waits for it; and the head
+            # keeps the task from now on.
+            warm_up = check.options(name="warm_up").remote(self._config.blob_url, None, None)
+            coming_up.append(warm_up)
         gpus = resources.get("GPU", 0.0)
         return _Session(
             cpus=cpus,
             gpus=gpus,
             check=check,
-            spare_aggregators=[self._make_aggregator(gpus) for _ in range(SPARE_AGGREGATORS)],
+            spare_aggregators=[self._make_aggregator(gpus) for _ in range(self._spare_aggregators)],
             dashboard_url=cluster.dashboard_url(),
             dashboard_has_token=cluster.dashboard_token() is not None,
             check_slots=asyncio.Semaphore(max(1, int(cpus))),
-            coming_up=[warm_up],
+            coming_up=coming_up,
         )
 
     async def _watch(self) -> None:

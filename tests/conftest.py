@@ -11,7 +11,7 @@ from xdist.remote import Producer
 
 from tests import distribution, leftovers
 from tests.federations import MakeFederation, People, new_federation
-from tests.servers import PostgreSQL, RayCluster, Server, short_temporary_folder
+from tests.servers import LEAN, PostgreSQL, RayCluster, Server, short_temporary_folder
 from tests.webhooks import WebhookReceiver
 
 LOG_TAIL_CHARACTERS = 6000
@@ -100,7 +100,7 @@ class ServerMaker:
         cluster = self._cluster.environment() if shared_cluster else {}
         server = Server(
             self._folder / f"server-{len(self.made)}",
-            environment={**cluster, **(environment or {})},
+            environment={**LEAN, **cluster, **(environment or {})},
             database_url=database_url,
         )
         self.made.append(server)

@@ -27,6 +27,8 @@ from tests.waiting import wait_until
 REPOSITORY = Path(__file__).parent.parent
 START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 15
+# For a server of a test's own that needs few workers: each costs four seconds of a core.
+LEAN = {"STARLING_KEEP_WORKERS_READY": "false"}
 SQLITE_MAGIC = b"SQLite format 3\0"
 # One for all clients: loading the certificates takes longer than most requests.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -10,10 +10,11 @@ import pytest
 
 from tests.accounts import new_superuser
 from tests.conftest import ServerMaker
-from tests.federations import MakeFederation, People, Person
+from tests.federations import MakeFederation, People, Person, new_federation
 from tests.model_files import drifted, tiny, torchscript
 from tests.servers import free_port
 from tests.waiting import wait_until
+from tests.webhooks import WebhookReceiver
 
 TOTALS = {
     *("cpus", "cpus_used", "gpus", "gpus_used", "memory_bytes", "memory_used_bytes"),
@@ -120,6 +121,26 @@ def test_what_the_command_prints_opens_the_dashboard(
     assert httpx.get(path, headers=headers, timeout=60).status_code == 200
     people.close()
     server.stop()
+
+
+def test_a_server_that_keeps_no_worker_ready_has_those_that_were_wanted(
+    new_server: ServerMaker, webhooks: WebhookReceiver
+) -> None:
+    server = new_server({"STARLING_KEEP_WORKERS_READY": "false"}).start_and_wait()
+    people = People(server)
+    superuser = new_superuser(people)
+    federation = new_federation(people, webhooks)
+    assert compute(superuser)["actors"] == []
+
+    answer = federation.upload(federation.participants[0], torchscript(drifted(tiny(), seed=1)))
+    assert answer.status_code == 201, answer.text
+
+    def kinds() -> list[object]:
+        actors: list[dict[str, object]] = compute(superuser)["actors"]  # type: ignore[assignment]
+        return [one["kind"] for one in actors]
+
+    wait_until(lambda: kinds() == ["aggregator"], what="the training's aggregator alone")
+    people.close()
 
 
 def test_a_cluster_that_is_not_there_is_an_answer(new_server: ServerMaker) -> None:
