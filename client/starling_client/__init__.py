@@ -14,18 +14,24 @@ An actor:
     training = starling.trainings.create(model, rounds=10, participants=[…])
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from starling_client import errors
-from starling_client.actor import AsyncStarling, Starling, register
-from starling_client.clipping import clip_update
+from starling_client.accounts import Account, register
 from starling_client.course import TaskKind
 from starling_client.errors import StarlingError
 from starling_client.events import Event
-from starling_client.fedprox import proximal
-from starling_client.orders import Account, Prediction
-from starling_client.participation import join, join_async
-from starling_client.swag import SwagMoments
-from starling_client.tasks import AsyncTask, Outcome, Receipt, Task
 from starling_client.webhooks import Webhook
+
+if TYPE_CHECKING:
+    from starling_client.actor import AsyncStarling, Starling
+    from starling_client.clipping import clip_update
+    from starling_client.fedprox import proximal
+    from starling_client.orders import Prediction
+    from starling_client.participation import join, join_async
+    from starling_client.swag import SwagMoments
+    from starling_client.tasks import AsyncTask, Outcome, Receipt, Task
 
 __all__ = [
     "Account",
@@ -48,3 +54,30 @@ __all__ = [
     "proximal",
     "register",
 ]
+
+# What loads PyTorch, and where it is: nobody waits seconds for that to register a user.
+_WITH_TORCH = {
+    "AsyncStarling": "actor",
+    "AsyncTask": "tasks",
+    "Outcome": "tasks",
+    "Prediction": "orders",
+    "Receipt": "tasks",
+    "Starling": "actor",
+    "SwagMoments": "swag",
+    "Task": "tasks",
+    "clip_update": "clipping",
+    "join": "participation",
+    "join_async": "participation",
+    "proximal": "fedprox",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WITH_TORCH:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,12 +10,13 @@ from uuid import UUID
 from torch import nn
 
 from starling_client import orders
+from starling_client.accounts import PATIENCE_SECONDS
 from starling_client.calls import Operation, Wait
 from starling_client.connection import AsyncConnection, Connection
 from starling_client.events import Event, EventLog
 from starling_client.model_files import load_module
-from starling_client.orders import Account, Id, Inputs, Metrics, ModelType, Prediction
-from starling_client.settings import anonymous_line, line
+from starling_client.orders import Id, Inputs, Metrics, ModelType, Prediction
+from starling_client.settings import line
 from starling_client.transfers import ModelFiles
 from starling_client.wire import (
     Aggregation,
@@ -26,33 +27,8 @@ from starling_client.wire import (
     User,
 )
 
-PATIENCE_SECONDS = 60.0
 # Between the streams of a log, so that one that ends at once is not asked for without a pause.
 RECONNECT_SECONDS = 1.0
-
-
-def register(
-    url: str | None = None,
-    *,
-    username: str,
-    password: str,
-    email: str = "",
-    invitation: str = "",
-    patience_seconds: float = PATIENCE_SECONDS,
-) -> Account:
-    """Make a user on a server; its token is what `join` and `Starling` take.
-
-    Args:
-        url: By default STARLING_CLIENT_URL.
-        invitation: Needed where the server registers by invitation.
-
-    Raises:
-        InvalidRequest: the name is taken, or the server says what else is wrong.
-        NotAllowed: the server registers nobody without an invitation.
-    """
-    with Connection(anonymous_line(url, patience_seconds)) as connection:
-        order = orders.register(username, password, email=email, invitation=invitation)
-        return connection.run(order)
 
 
 class Models:

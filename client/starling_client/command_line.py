@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from starling_client import settings
-from starling_client.actor import register as new_account
+from starling_client.accounts import register as new_account
 from starling_client.connection import Connection
 from starling_client.doctor import Verdict, examine
 from starling_client.errors import (

@@ -9,7 +9,6 @@ from enum import Enum
 from importlib.metadata import version
 
 import msgspec
-import torch
 
 from starling_client.calls import Call, Operation, decoded, fetch
 from starling_client.course import canonical_id
@@ -125,7 +124,7 @@ def clock_finding(date: str | None, now: datetime) -> Finding | None:
 
 def _own_versions() -> Finding:
     own = version("starling-client")
-    found = f"starling-client {own}, torch {torch.__version__}, Python {platform.python_version()}."
+    found = f"starling-client {own}, torch {version('torch')}, Python {platform.python_version()}."
     return Finding(Verdict.GOOD, "versions", found)
 
 

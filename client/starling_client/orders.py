@@ -54,20 +54,6 @@ class TrainingCreated(msgspec.Struct, frozen=True):
     training_id: UUID
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """A new user; this is the one time that the token is told without being asked for.
-
-    Attributes:
-        id: Of the user.
-        username: As it was asked for.
-        token: What `join` and `Starling` take.
-    """
-
-    id: UUID
-    username: str
-    token: str
-
-
 class Series(msgspec.Struct, frozen=True, kw_only=True):
     """One metric over the rounds.
 
@@ -223,13 +209,6 @@ def standings(training: Id) -> Operation[list[Standing]]:
 def metrics(training: Id) -> Operation[Metrics]:
     """What was measured."""
     return fetch(Call("GET", f"/api/trainings/{training}/metrics/"), Metrics)
-
-
-def register(username: str, password: str, *, email: str, invitation: str) -> Operation[Account]:
-    """Make a user."""
-    order = {"username": username, "password": password, "email": email, "invitation": invitation}
-    given = {name: value for name, value in order.items() if value}
-    return fetch(Call("POST", "/api/users/", json=given, repeatable=False), Account)
 
 
 def myself() -> Operation[User]:

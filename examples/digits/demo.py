@@ -120,11 +120,12 @@ class Demo:
 
     async def _start_server(self) -> Child:
         # The user's settings stay out: a demo must never write into a database of theirs. Those
-        # of the embedded Ray do no harm.
+        # of the embedded Ray and its workers do no harm.
+        harmless = ("STARLING_RAY_", "STARLING_KEEP_WORKERS_READY")
         environ = {
             name: value
             for name, value in os.environ.items()
-            if name.startswith("STARLING_RAY_") or not name.startswith("STARLING_")
+            if name.startswith(harmless) or not name.startswith("STARLING_")
         }
         environ |= {
             "STARLING_HOST": HOST,

@@ -225,7 +225,9 @@ def run_program(program: str, blob_url: str) -> "subprocess.Popen[str]":
         from compute.contract import CheckModel, Rejected
         from compute.gateway import ComputeUnavailable
         from compute.ray_gateway import RayGateway
-        gateway = RayGateway(RayConfig(blob_url=sys.argv[1], include_dashboard=False))
+        gateway = RayGateway(
+            RayConfig(blob_url=sys.argv[1], include_dashboard=False, keep_ready=False)
+        )
     """
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(program), blob_url],

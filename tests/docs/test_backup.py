@@ -8,7 +8,7 @@ from tests.docs.pages import Page, run, serving
 from tests.federations import People, new_federation
 from tests.model_files import assert_within_one_ulp, drifted, federated_average, tiny, torchscript
 from tests.model_files import weights as weights_of
-from tests.servers import PostgreSQL, RayCluster, free_port
+from tests.servers import LEAN, PostgreSQL, RayCluster, free_port
 from tests.waiting import wait_until
 from tests.webhooks import WebhookReceiver
 
@@ -40,7 +40,7 @@ def test_an_open_round_goes_on_from_a_copy_after_the_disk_is_lost(
     run(copy, tmp_path, {"STARLING_DATA_DIR": str(server.data_dir)})
     shutil.rmtree(server.data_dir)
     verified = run(restore, tmp_path, restored)
-    own = {"STARLING_PORT": str(port), **restored, **ray_cluster.environment()}
+    own = {"STARLING_PORT": str(port), **LEAN, **restored, **ray_cluster.environment()}
     with serving(serve, restored_url, own, tmp_path / "restored.log"):
         for person in people.made:
             person.client.base_url = restored_url

@@ -5,13 +5,13 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Self
 
 import psutil
 
-from tests.servers import REPOSITORY, bare_environment, command
+from tests.servers import LEAN, REPOSITORY, bare_environment, command
 from tests.waiting import wait_until
 
 MARKER = "DEMO_UNDER_TEST"
@@ -21,18 +21,19 @@ DEADLINE_SECONDS = 240
 class RunningDemo:
     """A demo whose every descendant carries a mark in its environment, daemons included."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] = {}) -> None:
         self._mark = secrets.token_hex(8)
-        environment = bare_environment() | {
+        own = {
             MARKER: self._mark,
             "TMPDIR": str(folder),
             # Nothing here looks at the dashboard; without it Ray starts half as many processes.
             "STARLING_RAY_DASHBOARD": "false",
+            **LEAN,
             "PYTHONUNBUFFERED": "1",
         }
         self.process = subprocess.Popen(
             command("demo", *arguments),
-            env=environment,
+            env=bare_environment() | own | dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,17 +2,20 @@
 
 import re
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import torch
+from click.testing import CliRunner
 
+from examples.digits.__main__ import main
 from examples.digits.learning import score
 from examples.digits.shares import load_samples, split_test
 from tests.e2e.demos import RunningDemo, scores_by_round
-from tests.servers import short_temporary_folder
+from tests.servers import RayCluster, short_temporary_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -23,8 +26,14 @@ def folder() -> Iterator[Path]:
         yield made
 
 
-def test_demo_trains_a_model_that_scores_what_was_printed(folder: Path) -> None:
-    with RunningDemo(folder, "--participants", "2", "--rounds", "2", "--exit") as demo:
+def test_demo_trains_a_model_that_scores_what_was_printed_and_serves_until_ctrl_c(
+    folder: Path,
+) -> None:
+    with RunningDemo(folder, "--participants", "2", "--rounds", "2") as demo:
+        docs = demo.read_until(r"API docs +(http://\S+)")[1]
+        demo.read_until("Serving until Ctrl-C")
+        assert httpx.get(docs).status_code == 200
+        demo.press_ctrl_c()
         assert demo.read_to_end() == 0, demo.output
         demo.wait_until_nothing_is_left()
 
@@ -45,38 +54,42 @@ def test_demo_trains_a_model_that_scores_what_was_printed(folder: Path) -> None:
     assert again.loss == pytest.approx(loss, abs=1e-4)
 
 
-def test_ctrl_c_while_serving_ends_with_code_0_and_leaves_no_process(folder: Path) -> None:
-    with RunningDemo(folder, "--participants", "1", "--rounds", "1") as demo:
-        docs = demo.read_until(r"API docs +(http://\S+)")[1]
-        demo.read_until("Serving until Ctrl-C")
-        assert httpx.get(docs).status_code == 200
-        demo.press_ctrl_c()
+def test_exit_ends_it_after_the_training(folder: Path, ray_cluster: RayCluster) -> None:
+    with RunningDemo(
+        *(folder, "--participants", "1", "--rounds", "1", "--exit"),
+        environment=ray_cluster.environment(),
+    ) as demo:
         assert demo.read_to_end() == 0, demo.output
         demo.wait_until_nothing_is_left()
+    assert "Trained model" in demo.output
+    assert "Serving" not in demo.output
 
 
-def test_ctrl_c_during_the_training_leaves_no_process(folder: Path) -> None:
-    with RunningDemo(folder, "--participants", "2", "--rounds", "1000") as demo:
+@pytest.fixture
+def training_demo(folder: Path, ray_cluster: RayCluster) -> Iterator[RunningDemo]:
+    """A demo in its first round, with much to do."""
+    with RunningDemo(
+        *(folder, "--participants", "2", "--rounds", "1000"),
+        environment=ray_cluster.environment(),
+    ) as demo:
         demo.read_until("^round +1 of 1000")
-        demo.press_ctrl_c()
-        assert demo.read_to_end() == 130, demo.output
-        demo.wait_until_nothing_is_left()
+        yield demo
 
 
-@pytest.mark.parametrize(
-    ("module", "named"),
-    [("examples.digits.participant", r"participant-\d ended"), ("backend.cli", "server ended")],
-)
-def test_a_part_that_dies_ends_the_demo_with_one_line_that_names_it(
-    folder: Path, module: str, named: str
+def test_ctrl_c_during_the_training_leaves_no_process(training_demo: RunningDemo) -> None:
+    training_demo.press_ctrl_c()
+    assert training_demo.read_to_end() == 130, training_demo.output
+    training_demo.wait_until_nothing_is_left()
+
+
+def test_a_server_that_dies_ends_the_demo_with_one_line_that_names_it(
+    training_demo: RunningDemo,
 ) -> None:
-    with RunningDemo(folder, "--participants", "2", "--rounds", "1000") as demo:
-        demo.read_until("^round +1 of 1000")
-        demo.processes_of(module)[0].kill()
-        assert demo.read_to_end() == 1, demo.output
-        assert len(re.findall(named, demo.output)) == 1, demo.output
-        assert "Traceback" not in demo.output
-        demo.wait_until_nothing_is_left()
+    training_demo.processes_of("backend.cli")[0].kill()
+    assert training_demo.read_to_end() == 1, training_demo.output
+    assert training_demo.output.count("server ended") == 1, training_demo.output
+    assert "Traceback" not in training_demo.output
+    training_demo.wait_until_nothing_is_left()
 
 
 def test_a_taken_port_is_refused_in_one_line(folder: Path) -> None:
@@ -91,10 +104,20 @@ def test_a_taken_port_is_refused_in_one_line(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--participants", "0"), ("--alpha", "0"), ("--rounds", "x"), ("--nonsense",)]
+    "arguments", [("--participants", "0"), ("--alpha", "0"), ("--rounds", "x")]
 )
-def test_a_bad_flag_is_refused_by_name(folder: Path, arguments: tuple[str, ...]) -> None:
-    with RunningDemo(folder, *arguments) as demo:
+def test_a_bad_value_is_refused_by_the_name_of_its_flag(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == 2
+    assert arguments[0] in ended.output
+    assert list(folder.iterdir()) == []
+
+
+def test_an_unknown_flag_is_refused_by_name(folder: Path) -> None:
+    with RunningDemo(folder, "--nonsense") as demo:
         assert demo.read_to_end() == 2
-    assert arguments[0] in demo.output
+    assert "--nonsense" in demo.output
     assert list(folder.iterdir()) == []

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +15,16 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.conftest import ServerMaker
 from tests.model_files import drifted, federated_average, pickled, tiny, torchscript, weights
 from tests.servers import REPOSITORY, Server, bare_environment
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+# Other tests hold both databases to the wire contract; what these add does not depend on it.
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("server", ["sqlite"], indirect=True)]
 
 PARTICIPANTS = 3
 ROUNDS = 3
 DEADLINE_SECONDS = 120
-
-
-@pytest.fixture
-def own_server(new_server: ServerMaker) -> Iterator[Server]:
-    server = new_server().start_and_wait()
-    yield server
-    server.stop()
 
 
 class ParticipantProcess:
@@ -68,16 +61,22 @@ class ParticipantProcess:
         return [json.loads(line) for line in output.splitlines()]
 
 
-def test_three_participant_processes_take_a_training_to_its_end(own_server: Server) -> None:
+def unused(name: str) -> str:
+    """A user name that nobody else has on the shared server."""
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+def test_three_participant_processes_take_a_training_to_its_end(server: Server) -> None:
+    actor_name = unused("the-actor")
     with ExitStack() as stack:
         participants = [
-            stack.enter_context(ParticipantProcess(own_server, f"participant-{k}"))
+            stack.enter_context(ParticipantProcess(server, unused(f"participant-{k}")))
             for k in range(PARTICIPANTS)
         ]
-        actor = stack.enter_context(own_server.client(auth=("the-actor", "pw-0")))
+        actor = stack.enter_context(server.client(auth=(actor_name, "pw-0")))
         created = actor.post(
             "/api/users/",
-            json={"username": "the-actor", "password": "pw-0", "actor": True},
+            json={"username": actor_name, "password": "pw-0", "actor": True},
             auth=None,
         )
         assert created.status_code == 201, created.text
@@ -190,7 +189,7 @@ def form(**fields: str) -> list[str]:
 
 def registered(server: Server, name: str, **fields: object) -> tuple[Curl, str]:
     """curl as a new user, and their id."""
-    curl = Curl(server.url, f"{name}:pw-{secrets.token_hex(4)}")
+    curl = Curl(server.url, f"{unused(name)}:pw-{secrets.token_hex(4)}")
     username, _, password = curl.user.partition(":")
     order = {"username": username, "password": password, **fields}
     created = curl("/api/users/", *json_body(order), expect=201)
@@ -201,13 +200,13 @@ def json_body(order: Mapping[str, object]) -> list[str]:
     return ["-H", "Content-Type: application/json", "--data", json.dumps(order)]
 
 
-def test_curl_alone_takes_a_training_to_its_end(own_server: Server, tmp_path: Path) -> None:
+def test_curl_alone_takes_a_training_to_its_end(server: Server, tmp_path: Path) -> None:
     updates = [pickled(drifted(tiny(), seed=k)) for k in range(2)]
     (tmp_path / "model.pt").write_bytes(pickled(tiny()))
     for k, content in enumerate(updates):
         (tmp_path / f"update-{k}.pt").write_bytes(content)
-    actor, _ = registered(own_server, "actor", actor=True)
-    participants = [registered(own_server, f"client-{k}", client=True) for k in range(2)]
+    actor, _ = registered(server, "actor", actor=True)
+    participants = [registered(server, f"client-{k}", client=True) for k in range(2)]
 
     model_id = actor(
         "/api/models/",

@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from backend import cli
 from tests.backend.simulation.experiments import DIGITS
 from tests.servers import REPOSITORY, RayCluster, bare_environment, command
 
@@ -30,12 +33,6 @@ def simulate(
     )
 
 
-def written(folder: Path, text: str = DIGITS) -> str:
-    path = folder / "digits.toml"
-    path.write_text(text)
-    return str(path)
-
-
 def digests(folder: Path) -> dict[str, str]:
     """Of every file that is to be the same in each run."""
     return {
@@ -45,58 +42,54 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_any_number_of_workers_leaves_the_same_bytes(
-    tmp_path: Path, ray_cluster: RayCluster
-) -> None:
-    experiment = written(tmp_path)
-    found = {}
-    for workers in ("0", "1", "2"):
-        done = simulate(
-            *(experiment, "--workers", workers, "--out", str(tmp_path / workers)),
-            environment=ray_cluster.environment(),
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stderr == ""
-        found[workers] = digests(tmp_path / workers)
-    assert len(found["0"]) == 10
-    assert found["0"] == found["1"] == found["2"]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a simulation without Ray whose own files are gone."""
+    folder = tmp_path_factory.mktemp("simulation")
+    shares = [[number, number + 40] for number in range(40)]
+    (folder / "mine.json").write_bytes(msgspec.json.encode(shares))
+    partition = '{ kind = "dirichlet", alpha = 0.5 }'
+    given = DIGITS.replace(partition, '{ kind = "given", file = "mine.json" }')
+    (folder / "digits.toml").write_text(given)
 
-
-def test_results_say_what_happened(tmp_path: Path) -> None:
-    done = simulate(written(tmp_path), "--workers", "0")
+    done = simulate(str(folder / "digits.toml"), "--workers", "0")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "digits"
-    with (folder / "rounds.csv").open() as file:
+    for used in ("mine.json", "digits.toml"):
+        (folder / used).unlink()
+    return folder / "digits"
+
+
+def test_results_say_what_happened(finished: Path) -> None:
+    with (finished / "rounds.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["round"] for row in rows] == ["0", "1", "2"]
     assert all(row["drawn"] == "10" and row["outcome"] == "aggregated" for row in rows)
     assert all(0 <= float(row["test_accuracy"]) <= 1 for row in rows)
-    summary = msgspec.json.decode((folder / SUMMARY).read_bytes())
+    summary = msgspec.json.decode((finished / SUMMARY).read_bytes())
     assert summary["rounds"] == 3
     assert summary["test"]["accuracy"] == float(rows[-1]["test_accuracy"])
-    assert load_file(folder / "model.safetensors")["0.weight"].shape == (8, 64)
-    assert (folder / "plot.svg").read_text().startswith("<?xml")
-    with Image.open(folder / "plot.png") as picture:
+    assert load_file(finished / "model.safetensors")["0.weight"].shape == (8, 64)
+    assert (finished / "plot.svg").read_text().startswith("<?xml")
+    with Image.open(finished / "plot.png") as picture:
         assert picture.format == "PNG"
 
 
-def test_the_folder_is_all_that_it_takes_to_run_the_experiment_again(tmp_path: Path) -> None:
-    shares = [[number, number + 40] for number in range(40)]
-    (tmp_path / "mine.json").write_bytes(msgspec.json.encode(shares))
-    partition = '{ kind = "dirichlet", alpha = 0.5 }'
-    given = DIGITS.replace(partition, '{ kind = "given", file = "mine.json" }')
-    first, again = tmp_path / "first", tmp_path / "again"
-    assert simulate(written(tmp_path, given), "--workers", "0", "--out", str(first)).returncode == 0
-    first.rename(tmp_path / "moved")
-    (tmp_path / "mine.json").unlink()
+def test_the_folder_is_all_that_it_takes_to_get_the_same_bytes_from_workers(
+    finished: Path, tmp_path: Path, ray_cluster: RayCluster
+) -> None:
+    moved, again = tmp_path / "moved", tmp_path / "again"
+    shutil.copytree(finished, moved)
 
     done = simulate(
-        *(str(tmp_path / "moved" / "experiment.toml"), "--workers", "0", "--out", str(again))
+        *(str(moved / "experiment.toml"), "--workers", "2", "--out", str(again)),
+        environment=ray_cluster.environment(),
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert digests(again) == digests(tmp_path / "moved")
+    assert done.stderr == ""
+    assert len(digests(again)) == 11
+    assert digests(again) == digests(finished)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +102,22 @@ def test_the_folder_is_all_that_it_takes_to_run_the_experiment_again(tmp_path: P
     ],
 )
 def test_a_simulation_that_cannot_go_on_ends_with_one_line(
-    tmp_path: Path, before: str, after: str, code: int, words: str
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    before: str,
+    after: str,
+    code: int,
+    words: str,
 ) -> None:
-    text = DIGITS.replace(before, after, 1).replace("epochs = 2", "epochs = 50")
-    done = simulate(written(tmp_path, text), "--workers", "0")
-    assert done.returncode == code, done.stdout + done.stderr
-    (line,) = done.stderr.strip().splitlines()
+    experiment = tmp_path / "digits.toml"
+    experiment.write_text(DIGITS.replace(before, after, 1).replace("epochs = 2", "epochs = 50"))
+    monkeypatch.setattr(sys, "argv", ["starling", "simulate", str(experiment), "--workers", "0"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
 
 

@@ -59,12 +59,11 @@ found = {}
 mode = "count"
 found["here"] = outcome(InProcessWorkers(participants))
 with connected(os.environ["RAY_ADDRESS"], None):
-    for count in (1, 3):
-        found[f"{count} workers"] = outcome(RayWorkers(participants, count))
+    found["3 workers"] = outcome(RayWorkers(participants, 3))
     mode = "kill"
     found["one dies"] = outcome(RayWorkers(participants, 2))
     mode = "raise"
-    found["raises"] = outcome(RayWorkers(participants, 2))
+    found["raises"] = outcome(RayWorkers(participants, 1))
 found["killed"] = (FOLDER / "killed").exists()
 print(json.dumps(found))
 """
@@ -85,5 +84,5 @@ def test_any_number_of_workers_gives_the_same_bits_and_one_may_die(
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["killed"]
-    assert found["1 workers"] == found["3 workers"] == found["one dies"] == found["here"]
+    assert found["3 workers"] == found["one dies"] == found["here"]
     assert found["raises"] == "The training function failed: LookupError: no such sample"
