@@ -31,6 +31,8 @@ FLAGS = (
 )
 # Of every wait: two cores are shared with a server, Ray, and perhaps other tests.
 PATIENCE_MILLISECONDS = 60_000
+# Milliseconds in which every page that asks again by itself has done so.
+A_WHILE = 60_000
 DESKTOP = (1440, 900)
 PHONE = (375, 812)
 
