@@ -146,6 +146,16 @@ class Browsing:
         page.goto(f"/#{path}")
         return page
 
+    def with_clock(self, path: str = "/", *, by: Person | None = None) -> Page:
+        """A page at `path` whose clock goes as all do until a test puts it forward.
+
+        `page.clock.fast_forward(A_WHILE)` has it ask at once what it would ask for again later.
+        """
+        page = self.blank(by=by)
+        page.clock.install()
+        page.goto(f"/#{path}")
+        return page
+
     def blank(
         self,
         *,

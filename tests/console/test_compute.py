@@ -265,13 +265,15 @@ def test_a_cluster_that_is_away_is_explained(browse: Browsing, world: World) -> 
 def test_what_fails_in_between_leaves_the_figures_and_says_so(
     browse: Browsing, world: World
 ) -> None:
-    page = browse("/compute", by=world.actor)
+    page = browse.with_clock("/compute", by=world.actor)
     expect(page.get_by_role("meter", name="CPUs")).to_be_visible()
     with browse.watch(page).outage():
         page.route("**/api/compute/", lambda route: route.abort())
+        page.clock.fast_forward(A_WHILE)
         expect(
             page.get_by_text(re.compile("Not up to date: The server does not answer"))
         ).to_be_visible()
         expect(page.get_by_role("meter", name="CPUs")).to_be_visible()
         page.unroute("**/api/compute/")
+        page.clock.fast_forward(A_WHILE)
         expect(page.get_by_text("Not up to date")).to_have_count(0)

@@ -1,5 +1,6 @@
 """A training is set up in steps."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from backend.trainings.options import TrainingOptions, UncertaintyOptions
 from examples.digits.network import digits_network
-from tests.console.browsers import Browsing
+from tests.console.browsers import A_WHILE, Browsing
 from tests.console.looking import look
 from tests.console.world import World
 from tests.federations import Person
@@ -473,7 +474,7 @@ def with_a_thousand_more(route: Route) -> None:
 def test_who_registers_meanwhile_can_be_chosen(
     world: World, actor: Person, model_id: str, browse: Browsing
 ) -> None:
-    page = browse("/trainings/new", by=actor)
+    page = browse.with_clock("/trainings/new", by=actor)
     choose_model(page)
     forward(page, "Methods")
     forward(page, "Rounds")
@@ -485,6 +486,7 @@ def test_who_registers_meanwhile_can_be_chosen(
     expect(page.get_by_role("option", name=before.username)).to_be_visible()
     waited_for = world.new_person("late", client=True)
     search.fill(waited_for.username)
+    page.clock.fast_forward(A_WHILE)
     expect(page.get_by_role("option", name=waited_for.username)).to_be_visible()
 
 
@@ -505,18 +507,20 @@ def test_what_the_server_refuses_as_a_whole_is_said_at_the_end(
     look(page)
 
 
-# Of everything that is seen in the page's middle, with what comes before and after it.
-_LOOKS = """() => [...document.querySelectorAll("#main, #main *")].filter(
+# Of everything that is seen in the page's middle, with what comes before and after it. As one
+# string: Playwright would carry each of its hundred thousands of values by itself.
+_LOOKS = """() => JSON.stringify([...document.querySelectorAll("#main, #main *")].filter(
   (one) => one.checkVisibility(),
 ).flatMap((one) =>
-  [null, "::before", "::after"].map((part) => {
+  [null, "::before", "::after"].flatMap((part) => {
     const style = getComputedStyle(one, part);
-    return [
+    if (part && ["none", "normal"].includes(style.content)) return [];
+    return [[
       `${one.tagName}.${one.className}${part ?? ""}`,
       Object.fromEntries([...style].map((name) => [name, style[name]])),
-    ];
+    ]];
   }),
-)"""
+))"""
 
 
 def test_pages_that_were_visited_before_do_not_change_how_a_page_looks(
@@ -528,7 +532,7 @@ def test_pages_that_were_visited_before_do_not_change_how_a_page_looks(
         # Whatever is focused or hovered is not what is compared.
         page.evaluate("document.activeElement.blur()")
         page.mouse.move(0, 0)
-        return [(name, styles) for name, styles in page.evaluate(_LOOKS)]
+        return [(name, styles) for name, styles in json.loads(page.evaluate(_LOOKS))]
 
     fresh = looks(browse("/trainings/new", by=world.newcomer))
     page = browse("/", by=world.newcomer)

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.console.browsers import Browsing
+from tests.console.browsers import A_WHILE, Browsing
 from tests.console.looking import look
 from tests.console.trainings import Training
 from tests.console.world import World
@@ -77,14 +77,16 @@ def test_progress_appears_without_a_reload_and_keeps_the_page_as_it_is(
     training = world.new_training(
         actor=actor, model=model, participants=world.participants[:2], rounds=3
     )
-    page = browse("/", by=actor)
+    page = browse.with_clock("/", by=actor)
     row = row_of(page, training)
     expect(row).to_contain_text("Waiting for 2 of 2 participants.")
     page.evaluate("document.querySelector('li.training').dataset.same = 'yes'")
     training.deliver(training.members[0])
+    page.clock.fast_forward(A_WHILE)
     expect(row).to_contain_text("Waiting for 1 of 2 participants.")
     training.deliver(training.members[1])
     training.wait_for_phase("testing")
+    page.clock.fast_forward(A_WHILE)
     expect(row).to_contain_text("Waiting for the tests of 2 participants.")
     assert page.evaluate("document.querySelector('li.training').dataset.same") == "yes"
 
@@ -141,11 +143,13 @@ def test_the_health_of_the_cluster_is_in_one_line(browse: Browsing, world: World
 
 
 def test_an_outage_is_said_and_passes_by_itself(browse: Browsing, world: World) -> None:
-    page = browse("/", by=world.actor)
+    page = browse.with_clock("/", by=world.actor)
     expect(row_of(page, world.waiting)).to_be_visible()
     with browse.watch(page).outage():
         page.context.set_offline(True)
+        page.clock.fast_forward(A_WHILE)
         expect(page.get_by_text("Not up to date")).to_be_visible()
         expect(row_of(page, world.waiting)).to_be_visible()
         page.context.set_offline(False)
+        page.clock.fast_forward(A_WHILE)
         expect(page.get_by_text("Not up to date")).to_be_hidden()
