@@ -82,12 +82,16 @@ def test_ctrl_c_during_the_training_leaves_no_process(training_demo: RunningDemo
     training_demo.wait_until_nothing_is_left()
 
 
-def test_a_server_that_dies_ends_the_demo_with_one_line_that_names_it(
-    training_demo: RunningDemo,
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [("examples.digits.participant", r"participant-\d ended"), ("backend.cli", "server ended")],
+)
+def test_a_part_that_dies_ends_the_demo_with_one_line_that_names_it(
+    training_demo: RunningDemo, module: str, named: str
 ) -> None:
-    training_demo.processes_of("backend.cli")[0].kill()
+    training_demo.processes_of(module)[0].kill()
     assert training_demo.read_to_end() == 1, training_demo.output
-    assert training_demo.output.count("server ended") == 1, training_demo.output
+    assert len(re.findall(named, training_demo.output)) == 1, training_demo.output
     assert "Traceback" not in training_demo.output
     training_demo.wait_until_nothing_is_left()
 
