@@ -318,7 +318,7 @@ def _update_figures(opened: _OpenRound) -> dict[str, UpdateFigures]:
     if not opened.folded:
         return {}
     samples = sum(each.update.sample_size for each in opened.folded.values())
-    mean = opened.weighted_sum / samples
+    mean = opened.weighted_sum / float(samples)
     norm = _norm(mean)
     return {
         key: UpdateFigures(

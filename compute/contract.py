@@ -176,10 +176,11 @@ class FinishRound(Message, frozen=True, kw_only=True):
 
     def __reduce__(self) -> "tuple[Callable[[bytes], FinishRound], tuple[bytes]]":
         # Ray would pickle hundreds of updates one by one, while the round waits for its order.
-        return _decode_order, (msgspec.msgpack.encode(self),)
+        return decode_finish_round, (msgspec.msgpack.encode(self),)
 
 
-def _decode_order(encoded: bytes) -> FinishRound:
+def decode_finish_round(encoded: bytes) -> FinishRound:
+    """What arrives of a `FinishRound`; workers of neighbouring versions know it by this name."""
     return msgspec.msgpack.decode(encoded, type=FinishRound)
 
 

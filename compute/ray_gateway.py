@@ -468,7 +468,10 @@ class RayGateway:
         seconds = self._config.check_timeout_seconds
         limits = CheckLimits(memory_bytes=self._config.check_memory_bytes, seconds=seconds)
         submitted = time.monotonic()
-        reference = session.check.remote(self._config.blob_url, order, limits)
+        # The first one has the head keep the task.
+        reference = await self._call(
+            session, lambda: session.check.remote(self._config.blob_url, order, limits)
+        )
         try:
             outcome = await self._result(session, reference, seconds + WORKER_START_SECONDS)
         except TimeoutError as error:
@@ -630,8 +633,7 @@ class RayGateway:
         check = ray.remote(num_cpus=1, max_retries=0)(run_check)
         coming_up = []
         if self._config.keep_ready:
-            # Workers come up with torch loaded before the first upload waits for it; and the head
-            # keeps the task from now on.
+            # Workers come up with torch loaded before the first upload waits for it.
             warm_up = check.options(name="warm_up").remote(self._config.blob_url, None, None)
             coming_up.append(warm_up)
         gpus = resources.get("GPU", 0.0)

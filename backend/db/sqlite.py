@@ -29,8 +29,9 @@ BUSY_TIMEOUT_SECONDS = 30.0
 # A round of hundreds reads the same ids a dozen times, and to make one of its text takes longer
 # than the rest of its row. A few megabytes at most.
 REMEMBERED_VALUES = 8192
-for _type, _converter in (("UUID", convert_uuid_out), ("TIMESTAMPTZ", convert_timestamptz_out)):
-    sqlite3.register_converter(_type, functools.lru_cache(REMEMBERED_VALUES)(_converter))
+_remembering = functools.lru_cache(REMEMBERED_VALUES)
+sqlite3.register_converter("UUID", _remembering(convert_uuid_out))
+sqlite3.register_converter("TIMESTAMPTZ", _remembering(convert_timestamptz_out))
 
 # Not the statement's fault: it may succeed later. The low byte of SQLite's result codes.
 _PASSING = frozenset(

@@ -1,7 +1,8 @@
 """Every table. What a column means is in its `help_text`.
 
 Columns that must be unique together are one text column (`key`), because SQLite cannot add a
-composite constraint to a table.
+composite constraint to a table. Indexes over two columns are made by migrations (0003, 0005), and a
+column that begins one has none of its own.
 """
 
 import uuid

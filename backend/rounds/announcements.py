@@ -21,7 +21,10 @@ async def announce(
 async def announce_phase(
     training: Training, round_row: Round, recipients: Collection[UUID] | None, effects: Effects
 ) -> None:
-    """Say what is expected now; while compute aggregates, nothing is. None: to who takes part."""
+    """Say what is expected now; while compute aggregates, nothing is.
+
+    Without recipients it is everybody who takes part.
+    """
     match Phase(round_row.phase):
         case Phase.COLLECTING:
             await _announce_collection(training, round_row, recipients)

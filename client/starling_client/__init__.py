@@ -72,12 +72,15 @@ _WITH_TORCH = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _WITH_TORCH:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+# A type checker has the names from above, and would take any other one for good.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _WITH_TORCH:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

@@ -6,9 +6,7 @@ import msgspec
 
 from starling_client.calls import Call, fetch
 from starling_client.connection import Connection
-from starling_client.settings import anonymous_line
-
-PATIENCE_SECONDS = 60.0
+from starling_client.settings import PATIENCE_SECONDS, anonymous_line
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

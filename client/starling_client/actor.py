@@ -10,13 +10,12 @@ from uuid import UUID
 from torch import nn
 
 from starling_client import orders
-from starling_client.accounts import PATIENCE_SECONDS
 from starling_client.calls import Operation, Wait
 from starling_client.connection import AsyncConnection, Connection
 from starling_client.events import Event, EventLog
 from starling_client.model_files import load_module
 from starling_client.orders import Id, Inputs, Metrics, ModelType, Prediction
-from starling_client.settings import line
+from starling_client.settings import PATIENCE_SECONDS, line
 from starling_client.transfers import ModelFiles
 from starling_client.wire import (
     Aggregation,

@@ -123,9 +123,13 @@ def clock_finding(date: str | None, now: datetime) -> Finding | None:
 
 
 def _own_versions() -> Finding:
-    own = version("starling-client")
-    found = f"starling-client {own}, torch {version('torch')}, Python {platform.python_version()}."
-    return Finding(Verdict.GOOD, "versions", found)
+    own = f"starling-client {version('starling-client')}, Python {platform.python_version()}"
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        found = f"{own}; PyTorch cannot be loaded: {error}."
+        return Finding(Verdict.BAD, "versions", found, "Install PyTorch again.")
+    return Finding(Verdict.GOOD, "versions", f"{own}, torch {torch.__version__}.")
 
 
 def _advice(url: str, error: StarlingError) -> str:

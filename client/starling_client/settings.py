@@ -9,6 +9,8 @@ from starling_client.errors import MissingSetting
 URL_VARIABLE = "STARLING_CLIENT_URL"
 TOKEN_VARIABLE = "STARLING_CLIENT_TOKEN"  # noqa: S105 - its name, not a token
 TRAINING_VARIABLE = "STARLING_CLIENT_TRAINING"
+# Of who asks for one thing, and goes on by themselves when the server is away for longer.
+PATIENCE_SECONDS = 60.0
 
 
 def line(url: str | None, token: str | None, patience_seconds: float) -> Line:

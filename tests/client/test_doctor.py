@@ -1,5 +1,6 @@
 """What the doctor says about a well server, and about everything that may be in the way."""
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -41,6 +42,16 @@ def test_a_clock_that_is_wrong_is_told_by_how_much(date: str, verdict: Verdict, 
 @pytest.mark.parametrize("date", [None, "", "yesterday"])
 def test_a_server_that_does_not_tell_the_time_is_not_blamed(date: str | None) -> None:
     assert clock_finding(date, NOW) is None
+
+
+def test_a_torch_that_cannot_be_loaded_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    ended = CliRunner().invoke(main, ["doctor", "--url", f"http://127.0.0.1:{free_port()}"])
+
+    assert ended.exit_code == 1, ended.output
+    assert "PyTorch cannot be loaded" in ended.output
+    assert "Install PyTorch again." in ended.output
 
 
 def test_all_is_well(server: Server, make_federation: MakeFederation) -> None:

@@ -3,7 +3,8 @@
 import re
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -65,35 +66,42 @@ def test_exit_ends_it_after_the_training(folder: Path, ray_cluster: RayCluster) 
     assert "Serving" not in demo.output
 
 
-@pytest.fixture
-def training_demo(folder: Path, ray_cluster: RayCluster) -> Iterator[RunningDemo]:
+@contextmanager
+def training_demo(folder: Path, environment: Mapping[str, str]) -> Iterator[RunningDemo]:
     """A demo in its first round, with much to do."""
     with RunningDemo(
-        *(folder, "--participants", "2", "--rounds", "1000"),
-        environment=ray_cluster.environment(),
+        folder, "--participants", "2", "--rounds", "1000", environment=environment
     ) as demo:
         demo.read_until("^round +1 of 1000")
         yield demo
 
 
-def test_ctrl_c_during_the_training_leaves_no_process(training_demo: RunningDemo) -> None:
-    training_demo.press_ctrl_c()
-    assert training_demo.read_to_end() == 130, training_demo.output
-    training_demo.wait_until_nothing_is_left()
-
-
-@pytest.mark.parametrize(
-    ("module", "named"),
-    [("examples.digits.participant", r"participant-\d ended"), ("backend.cli", "server ended")],
-)
-def test_a_part_that_dies_ends_the_demo_with_one_line_that_names_it(
-    training_demo: RunningDemo, module: str, named: str
+def test_ctrl_c_during_the_training_leaves_no_process(
+    folder: Path, ray_cluster: RayCluster
 ) -> None:
-    training_demo.processes_of(module)[0].kill()
-    assert training_demo.read_to_end() == 1, training_demo.output
-    assert len(re.findall(named, training_demo.output)) == 1, training_demo.output
-    assert "Traceback" not in training_demo.output
-    training_demo.wait_until_nothing_is_left()
+    with training_demo(folder, ray_cluster.environment()) as demo:
+        demo.press_ctrl_c()
+        assert demo.read_to_end() == 130, demo.output
+        demo.wait_until_nothing_is_left()
+
+
+def assert_it_ends_with_one_line(demo: RunningDemo, named: str) -> None:
+    assert demo.read_to_end() == 1, demo.output
+    assert len(re.findall(named, demo.output)) == 1, demo.output
+    assert "Traceback" not in demo.output
+    demo.wait_until_nothing_is_left()
+
+
+def test_a_participant_that_dies_ends_the_demo(folder: Path, ray_cluster: RayCluster) -> None:
+    with training_demo(folder, ray_cluster.environment()) as demo:
+        demo.processes_of("examples.digits.participant")[0].kill()
+        assert_it_ends_with_one_line(demo, r"participant-\d ended")
+
+
+def test_a_server_that_dies_ends_the_demo_and_takes_its_ray_along(folder: Path) -> None:
+    with training_demo(folder, {}) as demo:
+        demo.processes_of("backend.cli")[0].kill()
+        assert_it_ends_with_one_line(demo, "server ended")
 
 
 def test_a_taken_port_is_refused_in_one_line(folder: Path) -> None:

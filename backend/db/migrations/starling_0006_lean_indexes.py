@@ -1,6 +1,7 @@
 """An index for what every round asks, and none that only slows its rows down.
 
-Those dropped are the beginning of another one (`…_0003`, `…_0005`), or nobody asks by them.
+Four that go are the beginning of another one, made by 0003 and 0005; nobody asks for
+notifications by training.
 """
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager

@@ -123,7 +123,7 @@ def test_what_the_command_prints_opens_the_dashboard(
     server.stop()
 
 
-def test_a_server_that_keeps_no_worker_ready_has_those_that_were_wanted(
+def test_a_server_that_keeps_no_worker_ready_starts_only_what_is_wanted(
     new_server: ServerMaker, webhooks: WebhookReceiver
 ) -> None:
     server = new_server({"STARLING_KEEP_WORKERS_READY": "false"}).start_and_wait()
