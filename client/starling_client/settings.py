@@ -9,7 +9,7 @@ from starling_client.errors import MissingSetting
 URL_VARIABLE = "STARLING_CLIENT_URL"
 TOKEN_VARIABLE = "STARLING_CLIENT_TOKEN"  # noqa: S105 - its name, not a token
 TRAINING_VARIABLE = "STARLING_CLIENT_TRAINING"
-# Of who asks for one thing, and goes on by themselves when the server is away for longer.
+# How long a call waits for a server that is away before it gives up.
 PATIENCE_SECONDS = 60.0
 
 
