@@ -42,7 +42,8 @@ def files_no_larger_than(processes: Iterable[psutil.Process], size_bytes: int) -
 
 @pytest.fixture
 def own_server(new_server: ServerMaker) -> Iterator[Server]:
-    server = new_server().start_and_wait()
+    # An aggregator whose disk is full from the beginning has to be there before its training.
+    server = new_server({"STARLING_KEEP_WORKERS_READY": "true"}).start_and_wait()
     yield server
     server.stop()
 
