@@ -96,7 +96,8 @@ class RunningDemo:
         wait_until(
             lambda: not self.processes(),
             what=f"the end of all that the demo started (left: {self.processes()})",
-            timeout_seconds=30,
+            # Ray's agents look for a minute for the head that was killed with its server.
+            timeout_seconds=120,
         )
 
 
