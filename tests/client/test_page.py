@@ -81,7 +81,7 @@ def masked(findings: str) -> str:
     """The doctor's findings without what differs from one machine to the next."""
     for pattern, word in (
         (r"\S+ answers in \d+ ms", "URL answers in N ms"),
-        (r"starling-client \S+, torch \S+, Python [\d.]+\d", "versions"),
+        (r"starling-client \S+, Python [\d.]+\d, torch \S+\d(\+\w+)?", "versions"),
         (r"Starling \S+\d", "Starling N"),
         (r"user id [0-9a-f-]{36}", "user id ID"),
     ):
