@@ -23,7 +23,7 @@ from backend.console.files import ConsoleFiles
 from backend.db.engine import Database
 from backend.dummy.controller import make_dummy
 from backend.dummy.service import DummyService
-from backend.errors import answer_error
+from backend.error_answers import answer_error
 from backend.forms import FormReader
 from backend.groups.controller import GroupController
 from backend.groups.service import GroupService
@@ -55,7 +55,8 @@ from backend.security.authentication import AuthenticationMiddleware, Authentica
 from backend.security.content_negotiation import require_json_accepted
 from backend.security.media_types import forbid_sniffing
 from backend.security.presence import Presence
-from backend.security.sessions import SessionCookie, Sessions
+from backend.security.session_cookie import SessionCookie
+from backend.security.sessions import Sessions
 from backend.security.webhook_targets import WebhookPolicy
 from backend.sessions.controller import SessionController, set_up
 from backend.sessions.first_run import FirstRun

@@ -6,7 +6,8 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import State
 
-from backend.errors import InvalidRequest, TooLarge, field_type, named_field, with_choices
+from backend.error_answers import field_type, named_field, with_choices
+from backend.errors import InvalidRequest, TooLarge
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 UserT = TypeVar("UserT")

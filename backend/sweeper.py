@@ -36,7 +36,7 @@ async def sweep_forever(
             if over := await sessions.sweep():
                 logger.debug("forgot %d sessions that were over", over)
             await sweep(weights, grace_seconds=grace_seconds)
-        except tuple(OUTAGES) as error:
+        except OUTAGES as error:
             logger.warning("orphans are swept later: %s", error)
         except Exception:
             # Nobody else would start this loop again; the next pass may find things mended.

@@ -25,7 +25,7 @@ from starling_client.command_line import main as client
 from backend.app import create_app
 from backend.audit.events import AuditKind
 from backend.cli import cli, serve
-from backend.errors import OUTAGES, STATUS
+from backend.error_answers import OUTAGE_ANSWERS, STATUS
 from backend.notifications.outbox import NotificationType
 from backend.settings import (
     VARIABLES,
@@ -266,7 +266,7 @@ def refusals() -> Iterator[tuple[str, str]]:
     """Status and meaning of every error that a caller is told."""
     for error, status in sorted(STATUS.items(), key=lambda entry: entry[1]):
         yield str(status), first_line(error)
-    for status, sentence in sorted(set(OUTAGES.values())):
+    for status, sentence in sorted(set(OUTAGE_ANSWERS.values())):
         yield str(status), sentence
     yield "500", "A mistake of the server's; it is in its log."
 

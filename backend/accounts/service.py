@@ -16,7 +16,7 @@ from backend.accounts.schemas import (
 from backend.db.engine import Database
 from backend.db.tables import User
 from backend.errors import Conflict, NotFound
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.ids import parse_id
 from backend.security.invitations import new_invitation
 from backend.security.passwords import hash_password

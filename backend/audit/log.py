@@ -13,7 +13,7 @@ from backend.audit.schemas import AuditEventJson
 from backend.db.tables import AuditEvent, Participant, Training, training_key
 from backend.errors import NotAllowed, NotFound
 from backend.paging import LARGEST_ID
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.ids import parse_id
 
 # An event of a large round has a hundred kilobytes; pages, not the log, are kept in memory.

@@ -9,7 +9,8 @@ from litestar.status_codes import HTTP_200_OK, HTTP_304_NOT_MODIFIED
 
 from backend.console.files import INDEX, VENDOR, ConsoleFile, ConsoleFiles
 from backend.entity_tags import names_tag
-from backend.errors import AnyRequest, NothingHere
+from backend.error_answers import AnyRequest
+from backend.errors import NothingHere
 
 # The page runs our own modules and talks to this server; nothing else, and nobody frames it.
 PAGE_HEADERS = MappingProxyType(

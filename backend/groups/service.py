@@ -11,7 +11,7 @@ from backend.db.engine import Database
 from backend.db.tables import Group, Membership, User
 from backend.errors import InvalidRequest, NotAllowed, NotFound
 from backend.groups.schemas import GroupFields, GroupJson, Members, require_name
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 
 NOT_YOURS = "You are not allowed to access this group."
 

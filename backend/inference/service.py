@@ -12,7 +12,7 @@ from backend.inference.records import Asked, Subject, find_subjects
 from backend.inference.schemas import PredictionOrder
 from backend.models.access import MAY_READ_LOCAL, Relation, find_model, global_model_of
 from backend.models.presentation import decoded_members, decoded_shape
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.ids import parse_id
 from backend.trainings.options import UncertaintyOptions, parse_options
 from compute.contract import Predict, Prediction, Rejected, UncertaintyMethod

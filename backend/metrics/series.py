@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from backend.db.tables import Metric, Training
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 
 # Of single reporters, in one answer; some megabytes of JSON.
 MAX_VALUES = 100_000

@@ -10,7 +10,7 @@ from backend.metrics.schemas import MetricJson
 from backend.metrics.values import MetricValue, metric_rows, shown_value
 from backend.models.access import MAY_READ_LOCAL, Relation, find_model, find_readable
 from backend.rounds.coordinator import Coordinator
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 
 MAY_REPORT = Relation.OWNER | Relation.ACTOR | Relation.PARTICIPANT
 

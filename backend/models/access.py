@@ -9,7 +9,7 @@ from backend.db.tables import GlobalModel, Round, Training, training_key
 from backend.errors import NotAllowed, NotFound, NothingHere
 from backend.rounds.records import handed_on, not_a_participant
 from backend.rounds.state import RUNNING
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.ids import parse_id
 
 

@@ -36,7 +36,7 @@ from backend.models.schemas import (
 )
 from backend.rounds.records import guard
 from backend.rounds.state import RUNNING
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.weights import Weights
 
 

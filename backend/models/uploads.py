@@ -23,7 +23,7 @@ from backend.models.schemas import CreateMean
 from backend.rounds.coordinator import Coordinator
 from backend.rounds.deliveries import NewMoments, NewUpdate
 from backend.rounds.records import base_key
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.weights import Weights
 from compute.blobs import Staged
 from compute.contract import (

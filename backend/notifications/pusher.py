@@ -24,7 +24,8 @@ from backend.notifications.outbox import payload
 from backend.notifications.webhooks import TIMEOUT_SECONDS, post
 from backend.rounds.state import RUNNING
 from backend.security.webhook_signatures import derive_webhook_secret
-from backend.security.webhook_targets import CheckedTransport, WebhookPolicy
+from backend.security.webhook_targets import WebhookPolicy
+from backend.security.webhook_transport import CheckedTransport
 
 logger = logging.getLogger(__name__)
 

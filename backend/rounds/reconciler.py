@@ -31,7 +31,7 @@ class Reconciler:
             pause = INTERVAL_SECONDS
             try:
                 pause = await self._reconcile()
-            except tuple(OUTAGES) as error:
+            except OUTAGES as error:
                 # Nobody can deliver without database and blobs either.
                 self._could_deliver = False
                 logger.warning("nothing is reconciled at the moment: %s", error)

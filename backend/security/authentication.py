@@ -17,6 +17,7 @@ from litestar.types import ASGIApp
 from backend.db.lookups import Lookups
 from backend.db.tables import User
 from backend.errors import NotAuthenticated
+from backend.security.caller import Caller
 from backend.security.content_negotiation import EVENT_STREAM
 from backend.security.credentials import (
     WRONG_PASSWORD,
@@ -28,7 +29,8 @@ from backend.security.cross_site import require_own_page
 from backend.security.login_limits import LoginLimits, network_of
 from backend.security.passwords import PasswordVerifier
 from backend.security.presence import Presence
-from backend.security.sessions import SessionCookie, SessionOwner, Sessions
+from backend.security.session_cookie import SessionCookie
+from backend.security.sessions import SessionOwner, Sessions
 from backend.security.tokens import hash_token
 from backend.settings import DEFAULT_HASHING, PasswordHashing
 
@@ -40,19 +42,6 @@ SESSION_OVER = "Your session is over. Sign in again."
 HandlerT = TypeVar("HandlerT")
 UserT = TypeVar("UserT")
 AuthT = TypeVar("AuthT")
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """The user behind a request.
-
-    Attributes:
-        session: Hash of the secret of the session that they are signed in with; None: a header.
-    """
-
-    id: UUID
-    username: str
-    superuser: bool
-    session: str | None = None
 
 
 class Account(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from litestar.datastructures import State
 from litestar.handlers.base import BaseRouteHandler
 
 from backend.errors import NotAllowed
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 
 
 def requires_superuser(

@@ -11,13 +11,9 @@ import logging
 import secrets
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
-from litestar.connection import ASGIConnection
-from litestar.datastructures import Cookie, State
 
 from backend.db.engine import Database
 from backend.db.lookups import Lookups
@@ -30,10 +26,6 @@ LIFETIME = timedelta(days=30)
 # A session in use is renewed once in this part of the time that it may be idle.
 RENEWALS_PER_IDLE_TIME = 12
 SECRET_BYTES = 32
-
-HandlerT = TypeVar("HandlerT")
-UserT = TypeVar("UserT")
-AuthT = TypeVar("AuthT")
 
 
 class SessionOwner(msgspec.Struct, frozen=True):
@@ -153,39 +145,6 @@ def hash_secret(secret: str) -> str:
 def csrf_token(secret: str) -> str:
     """What a page of ours sends with each change, and no other page can know."""
     return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
-
-
-class SessionCookie:
-    """The cookie that holds the secret.
-
-    Its name has the server's port: browsers send cookies to all servers of a host. Behind HTTPS it
-    begins with `__Host-`, so that no other host of the domain can set it.
-    """
-
-    def __init__(self, base_url: str) -> None:
-        address = urlsplit(base_url)
-        self._secure = address.scheme == "https"
-        prefix = "__Host-" if self._secure else ""
-        suffix = "" if address.port is None else f"-{address.port}"
-        self.name = f"{prefix}starling-session{suffix}"
-
-    def secret_in(self, connection: ASGIConnection[HandlerT, UserT, AuthT, State]) -> str | None:
-        """The secret that a request came with."""
-        return connection.cookies.get(self.name) or None
-
-    def holding(
-        self, secret: str | None, connection: ASGIConnection[HandlerT, UserT, AuthT, State]
-    ) -> Cookie:
-        """The cookie to answer with; without a secret, the browser forgets the one it has."""
-        return Cookie(
-            key=self.name,
-            value=secret,
-            max_age=0 if secret is None else int(LIFETIME.total_seconds()),
-            path="/",
-            secure=self._secure or connection.url.scheme == "https",
-            httponly=True,
-            samesite="strict",
-        )
 
 
 async def _owners(hashes: Collection[str]) -> dict[str, SessionOwner]:

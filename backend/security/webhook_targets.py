@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
 import httpcore
-import httpx
 import msgspec
 from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
@@ -220,22 +219,6 @@ class CheckedBackend(AsyncNetworkBackend):
             raise httpcore.ConnectTimeout(f"the name {host} was not resolved in time") from error
         except (OSError, UnicodeError) as error:
             raise UnknownName(f"the name {host} cannot be resolved: {error}") from error
-
-
-class CheckedTransport(httpx.AsyncHTTPTransport):
-    """An httpx transport over a `CheckedBackend`; the environment's proxies are not used."""
-
-    def __init__(self, policy: WebhookPolicy, *, max_connections: int) -> None:
-        # httpx's own certificates, and those that this machine trusts beyond them.
-        context = httpx.create_ssl_context(trust_env=False)
-        context.load_default_certs()
-        super().__init__(verify=context, trust_env=False)
-        # httpx has no argument for the network backend of the pool that it makes.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=max_connections,
-            network_backend=CheckedBackend(policy),
-        )
 
 
 def _look_up(host: str, port: int) -> list[Address]:

@@ -5,10 +5,10 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_204_NO_CONTENT
 
-from backend.errors import AnyRequest
+from backend.error_answers import AnyRequest
 from backend.security.authentication import address_of
 from backend.security.cross_site import require_own_page, requires_own_json
-from backend.security.sessions import SessionCookie
+from backend.security.session_cookie import SessionCookie
 from backend.sessions.schemas import SessionJson, SetUp, SignIn
 from backend.sessions.service import Begun, SessionService
 

@@ -4,7 +4,8 @@ import msgspec
 
 from backend.accounts.service import AccountService
 from backend.errors import InvalidRequest, NotAuthenticated
-from backend.security.authentication import Authenticator, Caller
+from backend.security.authentication import Authenticator
+from backend.security.caller import Caller
 from backend.security.credentials import WRONG_PASSWORD, PasswordCredentials
 from backend.security.sessions import Sessions, csrf_token
 from backend.sessions.first_run import FirstRun

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from backend.db.tables import GlobalModel, LocalModel, Training
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.system.schemas import ComputeActor, ComputeJson, ComputeTotals, Dashboard
 from compute.contract import ClusterActor, ClusterState
 from compute.gateway import ComputeGateway

@@ -9,7 +9,7 @@ from piccolo.querystring import QueryString
 
 from backend.db.tables import Participant, Training, User
 from backend.metrics.series import Point, main_means
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.trainings.presentation import progress_jsons
 from backend.trainings.schemas import MainMetric, Overview, TrainingOverview
 from backend.trainings.standing import Standing, current_rounds, standings

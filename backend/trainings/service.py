@@ -23,7 +23,7 @@ from backend.models.presentation import global_json, local_json
 from backend.models.records import insert_model, lock_model
 from backend.models.schemas import AnyModelJson
 from backend.rounds.coordinator import Coordinator
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.ids import parse_id
 from backend.security.presence import Presence
 from backend.trainings.options import parse_options

@@ -7,7 +7,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT
 
 from backend.accounts.schemas import NewToken
 from backend.accounts.service import AccountService
-from backend.errors import AnyRequest
+from backend.error_answers import AnyRequest
 from backend.groups.schemas import GroupJson
 from backend.groups.service import GroupService
 from backend.json_bodies import decode_json

@@ -11,7 +11,7 @@ from piccolo.columns.base import Column
 from backend.db.engine import Database
 from backend.db.tables import Participant, Training, UsedInvitation, User
 from backend.errors import InvalidRequest, NotAllowed, NotFound
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.ids import parse_id
 from backend.security.invitations import Invitation, read_invitation
 from backend.security.passwords import hash_password

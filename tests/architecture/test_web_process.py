@@ -13,8 +13,20 @@ FORBIDDEN = ("torch", "torchvision")
 
 def test_importing_the_application_loads_no_torch() -> None:
     program = (
-        "import sys, backend.app, backend.cli\n"
+        "import sys, backend.cli, backend.server\n"
         f"print([name for name in {FORBIDDEN!r} if name in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("commands", ["backend.users.commands", "backend.audit.commands"])
+def test_a_command_on_the_database_loads_no_web_framework(commands: str) -> None:
+    program = (
+        f"import sys, backend.cli, {commands}\n"
+        "print([name for name in ('litestar', 'uvicorn', 'httpx', 'ray') if name in sys.modules])"
     )
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -8,7 +8,8 @@ from litestar import Litestar, Request, post
 from litestar.datastructures import State
 from litestar.types import HTTPReceiveMessage, HTTPScope, Message
 
-from backend.errors import CONNECTION_BROKE, answer_error
+from backend.error_answers import answer_error
+from backend.errors import CONNECTION_BROKE
 
 
 @post("/")

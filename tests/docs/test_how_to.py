@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backend.cli import LONGEST_SHUTDOWN_SECONDS
+from backend.server import LONGEST_SHUTDOWN_SECONDS
 from backend.settings import VARIABLES, load_settings
 from tests.docs.conftest import Deployed, deployed_settings
 from tests.docs.pages import BASH, Page, reader, run

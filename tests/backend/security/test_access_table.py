@@ -10,10 +10,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.accounts import new_superuser
+from tests.accounts import another_superuser
 from tests.contract.world import UPDATE, TrainingHere, World
 from tests.federations import People, Person, accepted_model, training_order
-from tests.model_files import pickled, tiny, torchscript
+from tests.model_files import pickled, tiny_file
 from tests.servers import REPOSITORY, Server
 
 DOCUMENT = REPOSITORY / "docs" / "access.md"
@@ -51,7 +51,7 @@ class Scene(World):
 
     @cached_property
     def superuser(self) -> Person:
-        return new_superuser(self._people)
+        return another_superuser(self._people)
 
     def new_person(self) -> Person:
         """Somebody whom no other attempt knows."""
@@ -95,7 +95,7 @@ class Scene(World):
         return self.half.local_model_of(self.client1)
 
 
-PREPROCESSING = {"model_preprocessing_file": ("p", torchscript(tiny()))}
+PREPROCESSING = {"model_preprocessing_file": ("p", tiny_file())}
 ROWS_OF_INPUT = [[0.0, 1.0, 2.0]]
 
 
@@ -327,7 +327,7 @@ def upload(attempt: Attempt) -> Outcome:
         "POST",
         "/api/models/",
         data={"name": "Tiny", "description": "a model"},
-        files={"model_file": ("model.pt", torchscript(tiny()))},
+        files={"model_file": ("model.pt", tiny_file())},
     )
 
 
