@@ -2,9 +2,13 @@
 
 import secrets
 import subprocess
+from weakref import WeakKeyDictionary
 
 from tests.federations import People, Person
 from tests.servers import REPOSITORY, Server, command
+
+# Of each server that tests share, the token of the superuser who makes the others.
+_founders: WeakKeyDictionary[Server, str] = WeakKeyDictionary()
 
 
 def starling_user(
@@ -31,7 +35,7 @@ def printed(server: Server, *arguments: str, stdin: str = "") -> str:
 
 
 def new_superuser(people: People) -> Person:
-    """A superuser, made on the command line as there is no other way."""
+    """A superuser, made on the command line, as the first one of a server can be."""
     username, password = f"root-{secrets.token_hex(4)}", f"pw-{secrets.token_hex(4)}"
     token = printed(
         people.server,
@@ -43,4 +47,19 @@ def new_superuser(people: People) -> Person:
     created = http.get("/api/users/myself/").json()
     person = Person(created["id"], username, password, token, created, http)
     people.made.append(person)
+    return person
+
+
+def another_superuser(people: People) -> Person:
+    """A superuser of a server that tests share, promoted by one who stays there."""
+    if people.server not in _founders:
+        _founders[people.server] = new_superuser(people).token
+    person = people()
+    with people.server.client() as client:
+        promoted = client.patch(
+            f"/api/accounts/{person.id}/",
+            json={"superuser": True},
+            headers={"Authorization": f"Token {_founders[people.server]}"},
+        )
+    assert promoted.status_code == 200, promoted.text
     return person

@@ -31,6 +31,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         leftovers.end()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: distribution.turn_of(item.nodeid))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return distribution.workers(config)

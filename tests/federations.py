@@ -8,7 +8,7 @@ from typing import Protocol
 
 import httpx
 
-from tests.model_files import Weights, tiny, torchscript, weights
+from tests.model_files import Weights, tiny_file, weights
 from tests.servers import Server
 from tests.webhooks import Notification, WebhookReceiver
 
@@ -89,7 +89,7 @@ def upload_model(
         "input_shape": list(input_shape),
         **fields,
     }
-    files = {"model_file": ("model.pt", torchscript(tiny()) if content is None else content)}
+    files = {"model_file": ("model.pt", tiny_file() if content is None else content)}
     return owner.client.post("/api/models/", data=form, files=files)
 
 

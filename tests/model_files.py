@@ -4,6 +4,7 @@ import io
 import pickle
 import warnings
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,12 @@ def torchscript(model: nn.Module) -> bytes:
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.save(torch.jit.script(model), file)
     return file.getvalue()
+
+
+@cache
+def tiny_file() -> bytes:
+    """`tiny()` as a TorchScript archive."""
+    return torchscript(tiny())
 
 
 def pickled(value: object) -> bytes:

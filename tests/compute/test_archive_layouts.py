@@ -24,7 +24,7 @@ from compute.contract import ModelFormat, Rejected, TensorEncoding
 from compute.encodings import METADATA_KEY, encoded
 from compute.formats import load_module, load_state_dict, load_update, store_like, write_like
 from tests.compute.models import stored, trained, written
-from tests.model_files import CallsOnLoad, exported, pickled, tiny, torchscript
+from tests.model_files import CallsOnLoad, exported, pickled, tiny, tiny_file, torchscript
 
 CONTAINERS: dict[str, tuple[Callable[[nn.Module], bytes], ModelFormat]] = {
     "torchscript": (torchscript, ModelFormat.TORCHSCRIPT),
@@ -86,7 +86,7 @@ def test_the_second_of_a_kind_is_mapped_with_its_own_numbers(
 
 
 def test_a_mapped_archive_is_never_changed_by_its_reader(tmp_path: Path) -> None:
-    content = torchscript(tiny())
+    content = tiny_file()
     path = written(tmp_path / "model", content)
     load_state_dict(path)
     for tensor in load_state_dict(path).values():
@@ -117,7 +117,7 @@ def test_a_store_gets_the_bytes_that_torch_writes(
 
 
 def test_every_checksum_of_a_spliced_archive_is_right(store: BlobStore) -> None:
-    key = stored(store, torchscript(tiny())).digest
+    key = stored(store, tiny_file()).digest
     for seed in range(3):
         with store.local_path(key) as base:
             key = store_like(store, base, trained(seed).state_dict()).digest
@@ -153,7 +153,7 @@ def test_weights_of_another_model_are_refused_with_a_template_too(store: BlobSto
 
 
 def test_a_changed_program_or_pickle_is_another_skeleton(tmp_path: Path) -> None:
-    scripted = written(tmp_path / "one", torchscript(tiny()))
+    scripted = written(tmp_path / "one", tiny_file())
     other = written(tmp_path / "other", torchscript(nn.Sequential(*tiny(), nn.Tanh())))
     assert skeleton_digest(scripted) != skeleton_digest(other)
 
@@ -175,7 +175,7 @@ def test_what_is_refused_is_never_learned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.99])
 def test_a_truncated_archive_of_a_known_skeleton_is_refused(kept: float, tmp_path: Path) -> None:
-    content = torchscript(tiny())
+    content = tiny_file()
     load_state_dict(written(tmp_path / "whole", content))
     with pytest.raises(Rejected):
         load_state_dict(written(tmp_path / "cut", content[: int(len(content) * kept)]))

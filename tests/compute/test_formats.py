@@ -35,6 +35,7 @@ from tests.model_files import (
     drifted,
     pickled,
     tiny,
+    tiny_file,
     torchscript,
 )
 
@@ -423,7 +424,7 @@ def test_a_model_with_a_nan_is_refused_by_the_tensors_name(path: Path) -> None:
     ("content", "container"),
     [
         (pickled(tiny()), ModelFormat.PICKLED_MODULE),
-        (torchscript(tiny()), ModelFormat.TORCHSCRIPT),
+        (tiny_file(), ModelFormat.TORCHSCRIPT),
         (pickled(tiny().state_dict()), ModelFormat.PICKLED_STATE_DICT),
         (pickled(dict(tiny().state_dict())), ModelFormat.PICKLED_STATE_DICT),
         (safetensors.torch.save(tiny().state_dict()), ModelFormat.SAFETENSORS),

@@ -39,7 +39,7 @@ from compute.in_process_gateway import InProcessGateway
 from compute.ray_gateway import RayGateway
 from tests.compute.callback_server import CallbackServer
 from tests.compute.models import Greedy, loaded, spec, staged, stored, update
-from tests.model_files import CallsOnLoad, Unlisted, pickled, tiny, torchscript
+from tests.model_files import CallsOnLoad, Unlisted, pickled, tiny, tiny_file, torchscript
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -110,7 +110,7 @@ async def test_a_staged_model_is_reported_with_its_layers(world: World) -> None:
 
 
 async def test_a_models_tensors_are_written_without_the_module(world: World) -> None:
-    model = stored(world.store, torchscript(tiny()))
+    model = stored(world.store, tiny_file())
     order = WriteStateDict(key=model.digest)
 
     written = await world.gateway.write_state_dict(order)
@@ -144,7 +144,7 @@ async def test_preprocessing_that_is_a_tensor_is_rejected(world: World) -> None:
 
 
 async def test_an_update_in_another_container_than_its_base_is_taken(world: World) -> None:
-    base = stored(world.store, torchscript(tiny()))
+    base = stored(world.store, tiny_file())
     upload = staged(world.store, pickled(tiny(seed=1).state_dict()))
     report = await world.gateway.check_update(CheckUpdate(key=upload.key, base_key=base.digest))
     assert report.format is ModelFormat.PICKLED_STATE_DICT
@@ -248,7 +248,7 @@ def predict_tiny(key: str, **fields: object) -> Predict:
 
 
 async def test_moments_are_checked_averaged_and_predicted_with(world: World) -> None:
-    base = stored(world.store, torchscript(tiny()))
+    base = stored(world.store, tiny_file())
     refs = [moments_ref(world.store, seed, sample_size=seed + 1) for seed in range(3)]
     for ref in refs:
         await world.gateway.check_moments(

@@ -15,7 +15,7 @@ from compute.formats import load_tensor
 from compute.moments import average_moments, check_moments, write_moments
 from compute.uncertainty import Moments
 from tests.compute.models import stored
-from tests.model_files import pickled, tiny, torchscript
+from tests.model_files import pickled, tiny, tiny_file
 
 PARAMETERS = 66
 
@@ -30,7 +30,7 @@ def order(
     )
 
 
-@pytest.mark.parametrize("base", [pickled(tiny()), torchscript(tiny())], ids=["module", "script"])
+@pytest.mark.parametrize("base", [pickled(tiny()), tiny_file()], ids=["module", "script"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 def test_one_entry_per_parameter_is_accepted(
     store: BlobStore, base: bytes, dtype: torch.dtype

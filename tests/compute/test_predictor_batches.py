@@ -17,7 +17,7 @@ from compute.predictor import Predictor
 from compute.uncertainty import Sampling, find_method
 from compute.uncertainty.row_independence import TOLERANCE
 from tests.compute.models import stored
-from tests.model_files import drifted, pickled, tiny, torchscript
+from tests.model_files import drifted, pickled, tiny, tiny_file, torchscript
 
 NONE, ENSEMBLE = UncertaintyMethod.NONE, UncertaintyMethod.ENSEMBLE
 MC_DROPOUT = UncertaintyMethod.MC_DROPOUT
@@ -103,7 +103,7 @@ def test_rows_do_not_depend_on_their_neighbours(
 def test_a_seed_gives_the_same_answer_to_the_bit_whatever_comes_with_it(
     predictor: Predictor, store: BlobStore
 ) -> None:
-    key = stored(store, torchscript(tiny())).digest
+    key = stored(store, tiny_file()).digest
     fields = {"method": MC_DROPOUT, "samples": 7}
     seeded = order(key, [[1, 2, 3]], seed=5, **fields)
     others = [order(key, [[n, 0, 1]], **fields) for n in range(4)]
@@ -117,7 +117,7 @@ def test_a_seed_gives_the_same_answer_to_the_bit_whatever_comes_with_it(
 def test_without_a_seed_equal_orders_draw_masks_of_their_own(
     predictor: Predictor, store: BlobStore
 ) -> None:
-    key = stored(store, torchscript(tiny())).digest
+    key = stored(store, tiny_file()).digest
     # Eight units are few: with five passes one in twenty runs saw the same masks twice.
     orders = [order(key, [[1, 2, 3]], method=MC_DROPOUT, samples=40)] * 8
     found = [str(one) for one in answers(predictor, orders)]
@@ -162,7 +162,7 @@ def test_dropout_together_has_the_moments_that_it_has_alone(
 
 
 def test_one_bad_order_fails_alone(predictor: Predictor, store: BlobStore) -> None:
-    key = stored(store, torchscript(tiny())).digest
+    key = stored(store, tiny_file()).digest
     shape: list[int | None] = [None, 3]
     good = order(key, [[1, 2, 3]], input_shape=shape)
     bad = [
@@ -217,7 +217,7 @@ def test_nobody_is_answered_with_what_others_asked(predictor: Predictor, store: 
 
 
 def test_a_fixed_batch_dimension_is_kept_to(predictor: Predictor, store: BlobStore) -> None:
-    key = stored(store, torchscript(tiny())).digest
+    key = stored(store, tiny_file()).digest
     orders = [order(key, [[n, 1, 2]], method=ENSEMBLE, input_shape=[1, 3]) for n in range(3)]
     assert predictor.predict_all(orders) == [predictor.predict(one) for one in orders]
 

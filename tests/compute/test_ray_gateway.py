@@ -30,7 +30,7 @@ from compute.gateway import ComputeUnavailable
 from compute.ray_gateway import RayGateway
 from tests.compute.callback_server import CallbackServer
 from tests.compute.models import spec, staged, stored, update
-from tests.model_files import pickled, tiny, torchscript
+from tests.model_files import pickled, tiny, tiny_file, torchscript
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -146,7 +146,7 @@ async def test_checks_go_on_at_the_same_time(ray_gateway: RayGateway, store: Blo
 async def test_an_aggregator_killed_in_mid_round_gives_the_undisturbed_model(
     ray_gateway: RayGateway, store: BlobStore, blob_url: str, backend: CallbackServer
 ) -> None:
-    base = stored(store, torchscript(tiny()))
+    base = stored(store, tiny_file())
     updates = [update(store, seed, sample_size=seed + 1, scripted=True) for seed in range(4)]
     aggregator = spec(blob_url, backend.target, training_id=uuid.uuid4().hex)
     order = FinishRound(round=0, base_key=base.digest, updates=updates)
@@ -190,7 +190,7 @@ async def test_a_released_aggregator_serves_the_next_training_and_one_too_many_i
 async def test_trainings_beyond_the_limit_share_aggregators_and_lose_nothing(
     ray_gateway: RayGateway, store: BlobStore, blob_url: str, backend: CallbackServer
 ) -> None:
-    base = stored(store, torchscript(tiny()))
+    base = stored(store, tiny_file())
     updates = [update(store, seed, sample_size=seed + 1, scripted=True) for seed in range(3)]
     specs = [spec(blob_url, backend.target, training_id=uuid.uuid4().hex) for _ in range(3)]
     usual = ray_gateway._config

@@ -12,7 +12,7 @@ from compute.blobs import BlobStore, open_blob_store
 from compute.contract import Predict, Rejected, RejectionReason, UncertaintyMethod
 from compute.ray_gateway import RayGateway
 from tests.compute.models import Endless, stored
-from tests.model_files import pickled, tiny, torchscript
+from tests.model_files import pickled, tiny, tiny_file, torchscript
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -125,7 +125,7 @@ async def test_predictions_under_load_outlive_kills_of_every_predictor(
 async def test_requests_that_come_together_are_answered_each_for_itself(
     ray_gateway: RayGateway, store: BlobStore
 ) -> None:
-    key = stored(store, torchscript(tiny())).digest
+    key = stored(store, tiny_file()).digest
     values = [msgspec.Raw(f"[[{n}, 2, {-n}]]".encode()) for n in range(40)]
     orders = [
         Predict(

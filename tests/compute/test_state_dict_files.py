@@ -12,13 +12,13 @@ from compute.contract import Rejected, TensorEncoding, WriteStateDict
 from compute.formats import load_state_dict
 from compute.state_dict_files import write_state_dict
 from tests.compute.models import stored
-from tests.model_files import exported, pickled, tiny, torchscript
+from tests.model_files import exported, pickled, tiny, tiny_file
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(torchscript(tiny()), id="torchscript"),
+        pytest.param(tiny_file(), id="torchscript"),
         pytest.param(pickled(tiny()), id="pickled-module"),
         pytest.param(pickled(tiny().state_dict()), id="pickled-state-dict"),
         pytest.param(exported(tiny(), torch.zeros(2, 3)), id="exported-program"),

@@ -26,7 +26,7 @@ from compute.contract import (
 )
 from compute.verification import first_difference, recompute
 from tests.compute.models import NOWHERE, spec, stored, trained, update
-from tests.model_files import exported, pickled, tiny, torchscript
+from tests.model_files import exported, pickled, tiny, tiny_file, torchscript
 
 BATCH = torch.zeros(2, 3)
 
@@ -106,7 +106,7 @@ def test_another_process_writes_the_same_bytes_in_every_container(
 ) -> None:
     orders: list[RecomputeOrder] = [
         aggregated(store, pickled(tiny())),
-        aggregated(store, torchscript(tiny())),
+        aggregated(store, tiny_file()),
         aggregated(store, exported(tiny(), BATCH)),
         aggregated(store, pickled(tiny()), accumulate="float32"),
         averaged(store),

@@ -28,6 +28,21 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Of two such switches Chromium takes the last: Playwright's features, and then ours.
+    "--disable-features="
+    + ",".join(
+        (
+            *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose"),
+            *("HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter"),
+            *("PaintHolding", "ThirdPartyStoragePartitioning", "OptimizationHints"),
+            *("AvoidCorsURLLoaderRestartOnRedirect", "NetworkTimeServiceQuerying"),
+            *("AimEnabled", "PreconnectToSearch"),
+            # Each page has a window, and each window's address bar would load two pages of its own.
+            *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),
+            # For the next page of a context: here most have one.
+            "SpareRendererForSitePerProcess",
+        )
+    ),
 )
 # Of every wait: two cores are shared with a server, Ray, and perhaps other tests.
 PATIENCE_MILLISECONDS = 60_000

@@ -17,10 +17,10 @@ from tests.contract.world import (
     World,
 )
 from tests.federations import Person, accepted_model
-from tests.model_files import CallsOnLoad, pickle_of_a_string, pickled, tiny, torchscript
+from tests.model_files import CallsOnLoad, pickle_of_a_string, pickled, tiny, tiny_file, torchscript
 
 Files = Mapping[str, bytes]
-GLOBAL = torchscript(tiny())
+GLOBAL = tiny_file()
 TENSOR = pickled(torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]]))
 TENSOR_TEXT = base64.b64encode(TENSOR).decode()
 CLASSES = {"inference": [0, 1], "uncertainty": {}}

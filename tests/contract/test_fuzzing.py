@@ -48,7 +48,8 @@ def test_a_fuzzer_finds_no_server_error_and_no_undocumented_answer(
         "--header",
         # Not their token: the fuzzer replaces it.
         f"Authorization: {person.basic()['Authorization']}",
-        "--phases=coverage,fuzzing",
+        # PostgreSQL refuses more than SQLite: what SQLite alone cannot take, the boundaries show.
+        f"--phases={'coverage' if server.database_url is None else 'coverage,fuzzing'}",
         f"--max-examples={EXAMPLES_PER_OPERATION}",
         # Random ids name nothing, so that well-formed requests are refused, rightly. So many wrong
         # tokens as there are operations are answered 429; the test of docs/access.md tries each.

@@ -11,9 +11,9 @@ from torch import nn
 from compute.torchvision_guard import torchvision as _torchvision  # noqa: F401 isort:skip
 from torchvision.transforms import v2
 
-from tests.accounts import new_superuser
+from tests.accounts import another_superuser
 from tests.federations import People, Person, accepted_model, training_order
-from tests.model_files import drifted, pickled, tiny, torchscript
+from tests.model_files import drifted, pickled, tiny, tiny_file, torchscript
 from tests.waiting import wait_until
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
@@ -82,14 +82,14 @@ class World:
         answer = self.actor.client.post(
             "/api/models/",
             data={"name": "Tiny", "description": "a model"},
-            files={"model_file": ("model.pt", torchscript(tiny()))},
+            files={"model_file": ("model.pt", tiny_file())},
         )
         return str(answer.json()["model_id"])
 
     @cached_property
     def root(self) -> Person:
         """A superuser, who is in no group."""
-        return new_superuser(self._people)
+        return another_superuser(self._people)
 
     @cached_property
     def group(self) -> str:
@@ -147,7 +147,7 @@ class World:
     @cached_property
     def preprocessed(self) -> str:
         """A model with a scripted preprocessing."""
-        return self._with_preprocessing(torchscript(tiny()), SCRIPTED_PREPROCESSING, ["None", "3"])
+        return self._with_preprocessing(tiny_file(), SCRIPTED_PREPROCESSING, ["None", "3"])
 
     @cached_property
     def image_model(self) -> str:

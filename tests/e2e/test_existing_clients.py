@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.model_files import drifted, federated_average, pickled, tiny, torchscript, weights
+from tests.model_files import drifted, federated_average, pickled, tiny, tiny_file, weights
 from tests.servers import REPOSITORY, Server, bare_environment
 from tests.waiting import wait_until
 
@@ -80,7 +80,7 @@ def test_three_participant_processes_take_a_training_to_its_end(server: Server) 
             auth=None,
         )
         assert created.status_code == 201, created.text
-        before = torchscript(tiny())
+        before = tiny_file()
         model_id = new_model(actor, before)
         members = [participant.user_id() for participant in participants]
         training = f"/api/trainings/{new_training(actor, model_id, members)}/"

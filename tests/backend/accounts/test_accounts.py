@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.accounts import new_superuser
+from tests.accounts import another_superuser, new_superuser
 from tests.browsers import SESSION, browser, is_signed_in, sign_in
 from tests.conftest import ServerMaker
 from tests.federations import People, Person
@@ -22,7 +22,7 @@ ATTEMPTS = 10
 
 @pytest.fixture
 def root(make_user: People) -> Person:
-    return new_superuser(make_user)
+    return another_superuser(make_user)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import torch
 
-from tests.accounts import new_superuser
+from tests.accounts import another_superuser
 from tests.federations import Federation, MakeFederation, People, Person, new_federation
 from tests.model_files import drifted, pickled, tiny, torchscript
 from tests.servers import REPOSITORY, Server, command
@@ -278,7 +278,7 @@ def test_the_log_outlives_the_training(
     ended = verify(server, federation.training_id)
 
     assert kinds == ["training_created", "training_deleted"]
-    assert log_of(new_superuser(make_user), federation)
+    assert log_of(another_superuser(make_user), federation)
     assert [answer.status_code for answer in refused] == [403, 403]
     assert ended.returncode == 0, ended
     assert "deleted" in ended.stdout

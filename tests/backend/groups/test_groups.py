@@ -4,7 +4,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.accounts import new_superuser
+from tests.accounts import another_superuser
 from tests.federations import People, Person
 
 UNKNOWN_ID = 999_999
@@ -32,7 +32,7 @@ def outsider(make_user: People) -> Person:
 
 @pytest.fixture
 def superuser(make_user: People) -> Person:
-    return new_superuser(make_user)
+    return another_superuser(make_user)
 
 
 SENDERS: dict[str, Callable[[httpx.Client, dict[str, str]], httpx.Response]] = {

@@ -14,7 +14,7 @@ from backend.entity_tags import names_tag
 from backend.errors import RangeNotSatisfiable
 from backend.models.downloads import requested_range
 from tests.federations import People, Person, accepted_model
-from tests.model_files import tiny, torchscript
+from tests.model_files import tiny_file
 from tests.servers import Server
 
 SIZES = st.integers(min_value=0, max_value=40)
@@ -84,7 +84,7 @@ def test_entity_tags_are_found_in_lists(header: str | None, is_named: bool) -> N
     assert names_tag(header, '"a"') is is_named
 
 
-CONTENT = torchscript(tiny())
+CONTENT = tiny_file()
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 TAG = f'"{DIGEST}"'
 SIZE = len(CONTENT)

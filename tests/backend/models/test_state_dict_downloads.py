@@ -11,7 +11,7 @@ import torch
 from compute.contract import TensorEncoding
 from compute.encodings import METADATA_KEY, decoded
 from tests.federations import MakeFederation, People, Person, accepted_model
-from tests.model_files import drifted, pickled, tiny, torchscript
+from tests.model_files import drifted, pickled, tiny, tiny_file, torchscript
 
 SAFETENSORS = "application/vnd.safetensors"
 EXACT = {"format": "safetensors"}
@@ -31,9 +31,7 @@ def metadata_of(content: bytes) -> dict[str, str]:
     return dict(json.loads(content[8 : 8 + length]).get("__metadata__", {}))
 
 
-@pytest.mark.parametrize(
-    "content", [torchscript(tiny()), pickled(tiny())], ids=["script", "pickle"]
-)
+@pytest.mark.parametrize("content", [tiny_file(), pickled(tiny())], ids=["script", "pickle"])
 def test_the_tensors_are_those_of_the_model(owner: Person, content: bytes) -> None:
     model_id = accepted_model(owner, content)
 
@@ -57,7 +55,7 @@ def test_the_accept_header_asks_for_them_too(owner: Person) -> None:
     insisted = get(owner, model_id, params={"format": "original"}, headers={"Accept": SAFETENSORS})
 
     assert accepted.content == asked.content
-    assert anything.content == insisted.content == torchscript(tiny())
+    assert anything.content == insisted.content == tiny_file()
     assert {answer.headers["Vary"] for answer in (asked, accepted, anything)} == {"Accept"}
 
 

@@ -17,6 +17,7 @@ from tests.model_files import (
     pickle_of_a_string,
     pickled,
     tiny,
+    tiny_file,
     torchscript,
 )
 from tests.servers import Server
@@ -210,7 +211,7 @@ def test_a_missing_field_is_named(server: Server, actor: Person, missing: str) -
     del form[missing]
 
     answer = actor.client.post(
-        "/api/models/", data=form, files={"model_file": ("model.pt", torchscript(tiny()))}
+        "/api/models/", data=form, files={"model_file": ("model.pt", tiny_file())}
     )
 
     assert answer.status_code == 400

@@ -21,7 +21,7 @@ from backend.errors import DatabaseUnavailable
 from backend.notifications import feed as feed_module
 from backend.notifications.controller import notifications
 from backend.notifications.feed import Feed
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.presence import Presence
 from backend.subscriptions import MAX_ARRIVED
 from tests.backend.notifications.outboxes import new_users, tell, until

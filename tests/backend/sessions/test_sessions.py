@@ -8,7 +8,7 @@ from importlib.metadata import version
 import httpx
 import pytest
 
-from tests.accounts import new_superuser, printed
+from tests.accounts import another_superuser, new_superuser, printed
 from tests.browsers import SESSION, browser, is_signed_in, sign_in
 from tests.conftest import ServerMaker
 from tests.federations import People, Person, accepted_model
@@ -29,7 +29,7 @@ def cookie_of(answer: httpx.Response) -> "Morsel[str]":
 
 
 def test_nobody_is_signed_in_at_first(anonymous: httpx.Client, make_user: People) -> None:
-    new_superuser(make_user)
+    another_superuser(make_user)
 
     answer = anonymous.get(SESSION)
 
@@ -60,7 +60,7 @@ def test_who_signs_in_is_who_the_cookie_stands_for(server: Server, person: Perso
 
 
 def test_a_superuser_is_told_so(server: Server, make_user: People) -> None:
-    with browser(server, new_superuser(make_user)) as client:
+    with browser(server, another_superuser(make_user)) as client:
         assert client.get(SESSION).json()["superuser"]
         assert client.get("/api/groups/").status_code == 200
 

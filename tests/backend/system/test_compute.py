@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.accounts import new_superuser
+from tests.accounts import another_superuser, new_superuser
 from tests.conftest import ServerMaker
 from tests.federations import MakeFederation, People, Person, new_federation
 from tests.model_files import drifted, tiny, torchscript
@@ -30,7 +30,7 @@ def compute(person: Person) -> dict[str, object]:
 
 @pytest.fixture
 def superuser(make_user: People) -> Person:
-    return new_superuser(make_user)
+    return another_superuser(make_user)
 
 
 def test_everybody_sees_what_there_is_but_not_where(make_user: People) -> None:

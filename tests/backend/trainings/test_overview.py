@@ -20,7 +20,7 @@ from backend.db.tables import (
     training_key,
 )
 from backend.metrics.series import SeriesKind, main_key, main_means, means
-from backend.security.authentication import Caller
+from backend.security.caller import Caller
 from backend.security.presence import Presence
 from backend.trainings.overview import overview_of
 from backend.trainings.progress import board

@@ -14,7 +14,7 @@ import pytest
 from backend.uploads.service import MAX_UPLOADS_PER_USER
 from tests.conftest import ServerMaker
 from tests.federations import MakeFederation, People, Person, accepted_model
-from tests.model_files import drifted, tiny, torchscript
+from tests.model_files import drifted, tiny, tiny_file, torchscript
 from tests.servers import Server
 from tests.waiting import wait_until
 
@@ -290,7 +290,7 @@ def test_an_update_by_upload_may_be_sent_again_when_its_answer_was_lost(
     assert [answer.status_code for answer in answers] == [201, 201], answers[1].text
     # The same bytes by multipart are the same update, other ones are not.
     assert federation.upload(participant, CONTENT).status_code == 201
-    assert federation.upload(participant, torchscript(tiny())).status_code == 409
+    assert federation.upload(participant, tiny_file()).status_code == 409
     foreign = other.client.post(path, data=form)
     assert (foreign.status_code, "model_file_upload" in foreign.json()["detail"]) == (400, True)
 
@@ -300,13 +300,13 @@ def test_both_files_of_a_form_may_be_uploads(person: Person) -> None:
         "name": "n",
         "description": "d",
         "model_file_upload": uploaded(person, CONTENT),
-        "model_preprocessing_file_upload": uploaded(person, torchscript(tiny())),
+        "model_preprocessing_file_upload": uploaded(person, tiny_file()),
     }
     made = person.client.post("/api/models/", data=form)
 
     assert made.status_code == 201, made.text
     preprocessing = person.client.get(f"/api/models/{made.json()['model_id']}/preprocessing/")
-    assert preprocessing.content == torchscript(tiny())
+    assert preprocessing.content == tiny_file()
 
 
 @pytest.mark.parametrize("given", ["", "no-id", "00000000-0000-0000-0000-000000000000"])
