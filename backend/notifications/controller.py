@@ -55,12 +55,12 @@ async def notifications(
     """
     user = request.user.id
     if wants_event_stream(request):
-        subscribed = feed.subscribe(user, after=start_of(after, last_event_id))
+        subscribed = feed.subscribe(user, after=start_of(after, last_event_id), waiting=True)
         stream = ServerSentEvent(
             event_messages(subscribed, _message, alive=lambda: presence.seen(user))
         )
         return cast("Response[list[FeedItem]]", stream)
-    with feed.subscribe(user, after=after) as subscription:
+    with feed.subscribe(user, after=after, waiting=wait > 0) as subscription:
         listening = asyncio.create_task(_end_with_connection(request, subscription))
         try:
             return Response(await subscription.next(limit=limit, wait_seconds=wait))

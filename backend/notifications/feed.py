@@ -46,6 +46,8 @@ class Feed:
         self._subscriptions: defaultdict[UUID, set[Subscription[FeedItem]]] = defaultdict(set)
         self._backlogs = Lookups(_read_backlogs)
         self._seen = 0
+        # Of who asked or was told: when the reader had got to `_seen`, nothing was above this id.
+        self._nothing_above: dict[UUID, int] = {}
         self._ended = False
 
     async def open(self) -> None:
@@ -58,9 +60,28 @@ class Feed:
         self._seen = 0 if newest is None else newest["id"]
 
     @contextlib.contextmanager
-    def subscribe(self, user: UUID, *, after: int) -> Iterator[Subscription[FeedItem]]:
-        """A subscription to what `user` is told, from the first id above `after` on."""
-        subscription = Subscription(after, lambda seen: self._backlogs.get((user, seen)))
+    def subscribe(
+        self, user: UUID, *, after: int, waiting: bool = False
+    ) -> Iterator[Subscription[FeedItem]]:
+        """A subscription to what `user` is told, from the first id above `after` on.
+
+        Args:
+            waiting: It waits for what was committed a moment ago, too. Then the database is not
+                asked where the reader has been and found nothing; who does not wait is told of
+                all that was committed before they asked.
+        """
+
+        async def backlog(seen: int) -> Sequence[FeedItem] | None:
+            known = self._nothing_above.get(user)
+            if waiting and known is not None and known <= seen:
+                return None
+            found = await self._backlogs.get((user, seen))
+            # Not if they were told something meanwhile, which the database did not have then.
+            if not found and self._nothing_above.get(user) == known:
+                self._nothing_above[user] = seen
+            return found
+
+        subscription = Subscription(after, backlog)
         self._subscriptions[user].add(subscription)
         if self._ended:
             subscription.end()
@@ -90,6 +111,7 @@ class Feed:
         while True:
             rows = await _read(Notification.id > self._seen)
             news = _by_user(rows)
+            self._nothing_above.update((user, items[-1].id) for user, items in news.items())
             # Who began to wait last is told first: a round lasts as long as its slowest takes.
             for user, subscriptions in reversed(self._subscriptions.items()):
                 for subscription in subscriptions if user in news else ():

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
+from uuid import UUID
 
 import pytest
 import uvicorn
@@ -93,6 +94,74 @@ async def test_many_who_wait_are_told_by_a_handful_of_queries(
     assert [len(items) for items in told] == [1] * len(users)
     assert len({items[0].id for items in told}) == len(users)
     assert queries.count < 20
+
+
+async def test_who_waits_again_asks_the_database_nothing(
+    database: Database, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told = await new_users(database, 2)
+    with feed.subscribe(asked, after=7, waiting=True) as subscription:
+        assert await subscription.next(limit=1, wait_seconds=0) == []
+    await tell(database, told)
+    feed.wake()
+    await until(lambda: feed._seen)
+    reader_alone = feed._seen
+    queries = Queries(monkeypatch)
+    with (
+        feed.subscribe(asked, after=7, waiting=True) as first,
+        feed.subscribe(told, after=reader_alone, waiting=True) as second,
+    ):
+        assert await first.next(limit=1, wait_seconds=0) == []
+        assert await second.next(limit=1, wait_seconds=0) == []
+        assert queries.count == 0
+        await tell(database, told)
+        feed.wake()
+        assert len(await second.next(limit=1, wait_seconds=30)) == 1
+    # From before what the reader handed on, there is something to read.
+    with feed.subscribe(told, after=0, waiting=True) as again:
+        assert len(await again.next(limit=10, wait_seconds=0)) == 2
+
+
+async def test_who_does_not_wait_is_told_what_was_committed_before_they_asked(
+    database: Database,
+) -> None:
+    (user,) = await new_users(database, 1)
+    feed = Feed()  # whose reader does not run
+    await feed.open()
+    for after in range(3):
+        with feed.subscribe(user, after=after) as subscription:
+            assert await subscription.next(limit=1, wait_seconds=0) == []
+        await tell(database, user)
+        with feed.subscribe(user, after=after) as subscription:
+            assert len(await subscription.next(limit=1, wait_seconds=0)) == 1
+
+
+async def test_what_is_handed_on_while_a_backlog_is_read_is_not_taken_for_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user,) = await new_users(database, 1)
+    feed = Feed()
+    await feed.open()
+    read, goes_on = asyncio.Event(), asyncio.Event()
+    original = feed._backlogs._load
+
+    async def slow(places: Collection[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], object]:
+        found = await original(places)
+        read.set()
+        await goes_on.wait()
+        return found
+
+    monkeypatch.setattr(feed._backlogs, "_load", slow)
+    with feed.subscribe(user, after=0, waiting=True) as subscription:
+        asking = asyncio.create_task(subscription.next(limit=1, wait_seconds=0))
+        await read.wait()
+        await tell(database, user)
+        await feed._hand_on()
+        goes_on.set()
+        assert len(await asking) == 1
+    # Its answer was lost on the way, say.
+    with feed.subscribe(user, after=0, waiting=True) as subscription:
+        assert len(await subscription.next(limit=1, wait_seconds=0)) == 1
 
 
 async def test_a_lost_wake_only_delays(database: Database, feed: Feed) -> None:
