@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -73,6 +74,9 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
         entry = {"url": dashboard_url(), "token": dashboard_token()}
         path = data_dir.path / "ray-dashboard.json"
         write_private(path, msgspec.json.encode(entry).decode())
+        # All is loaded, and stays: the collector would look through it for 50 ms, and nobody else
+        # would be answered meanwhile.
+        gc.freeze()
 
     gateway = RayGateway(
         RayConfig(

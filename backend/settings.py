@@ -285,7 +285,8 @@ def _converted(variable: Variable, given: object) -> object:
     try:
         return msgspec.convert(given, fields[variable.field], strict=False)
     except msgspec.ValidationError as error:
-        raise BadSetting(f"{variable.name} is {given!r}: {error}.") from error
+        wanted = "give true or false" if fields[variable.field] is bool else error
+        raise BadSetting(f"{variable.name} is {given!r}: {wanted}.") from error
 
 
 def _scheme(name: str, url: str) -> str:

@@ -6,9 +6,10 @@ with its cause, and unpickling a torch error would load torch into the web proce
 """
 
 import contextlib
+import gc
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from compute.blobs import BlobError
@@ -88,8 +89,8 @@ def run_check(
     from compute.checks import check, limited
 
     if order is None:
-        import compute.predictor  # noqa: F401 - loads torch
-
+        with _loading_for_good():
+            import compute.predictor  # noqa: F401 - loads torch
         return None
 
     def checked() -> CheckReport:
@@ -108,10 +109,11 @@ class AggregatorActor:
     """
 
     def __init__(self) -> None:
-        import torch
+        with _loading_for_good():
+            import torch
 
-        import compute.aggregator
-        import compute.callbacks  # noqa: F401 - both are wanted at once when a round ends
+            import compute.aggregator
+            import compute.callbacks  # noqa: F401 - both are wanted at once when a round ends
 
         # Ray gives an actor without CPUs one thread; folding may use what is idle.
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -166,10 +168,11 @@ class PredictorActor:
     """
 
     def __init__(self, blob_url: str, limits: CheckLimits | None = None) -> None:
-        import torch
+        with _loading_for_good():
+            import torch
 
-        from compute.blobs import open_blob_store
-        from compute.predictor import Predictor
+            from compute.blobs import open_blob_store
+            from compute.predictor import Predictor
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if limits is not None and device.type == "cuda":
@@ -192,6 +195,20 @@ class PredictorActor:
     def process_id(self) -> int:
         """Of the worker that it lives in."""
         return os.getpid()
+
+
+@contextlib.contextmanager
+def _loading_for_good() -> Iterator[None]:
+    """Spare the collector what is imported meanwhile.
+
+    Looking through torch takes a tenth of a second, of this import as of any round or prediction.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _told(answer: Prediction | Rejected | BlobError) -> Prediction | Refusal | Failure:

@@ -62,6 +62,7 @@ def test_a_bad_flag_ends_it(tmp_path: Path, arguments: list[str], word: str) -> 
         ("STARLING_PREDICT_TIMEOUT_SECONDS", "0"),
         ("STARLING_CHECK_TIMEOUT_SECONDS", "inf"),
         ("STARLING_SECRET", "short"),
+        ("STARLING_DEBUG", "maybe"),
     ],
 )
 def test_a_bad_variable_ends_it(tmp_path: Path, name: str, value: str) -> None:
