@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 GRACEFUL_SHUTDOWN_SECONDS = 5
 LONGEST_SHUTDOWN_SECONDS = 11
 KILLED_SECONDS = 1
+# Longer than clients and proxies (httpx: 5, nginx: 60) keep a connection that nobody uses: or one
+# of them would send a request over it just as it is closed.
+IDLE_CONNECTION_SECONDS = 75
 BACKLOG = 2048
 OPEN_FILES = 65536
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -105,6 +108,7 @@ def _serve(settings: Settings, data_dir: DataDir) -> None:
             log_config=None,
             access_log=settings.http.debug,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+            timeout_keep_alive=IDLE_CONNECTION_SECONDS,
             server_header=False,
             # uvicorn would believe X-Forwarded-For from this machine by itself.
             proxy_headers=bool(settings.access.trusted_proxies),

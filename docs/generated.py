@@ -329,8 +329,10 @@ def commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Com
     # The server's command line hands all arguments on to the demo's own.
     yield name, (demo if name == "starling demo" else command)
     if isinstance(command, click.Group):
-        for each, subcommand in command.commands.items():
-            yield from commands(f"{name} {each}", subcommand)
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            if (subcommand := command.get_command(context, each)) is not None:
+                yield from commands(f"{name} {each}", subcommand)
 
 
 def settings_page() -> str:

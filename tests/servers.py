@@ -104,7 +104,8 @@ class RayCluster:
                     *("--port=0", "--node-ip-address=127.0.0.1", "--include-dashboard=false"),
                     # More than the machine has: each training keeps its aggregator's share.
                     *("--num-cpus=16", "--object-store-memory=100000000"),
-                    *("--disable-usage-stats", f"--temp-dir={folder}"),
+                    *("--disable-usage-stats", "--include-log-monitor=false"),
+                    f"--temp-dir={folder}",
                 ],
                 env=bare_environment() | self._authentication,
                 stdout=log,
