@@ -6,9 +6,10 @@ division and one model written, hashed and on disk, by the aggregator's own clas
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -50,39 +51,39 @@ class _Setting:
         return f"{self.participants} × {self.parameters / 1e6:.3g} M, {at_once} at once"
 
 
-_SMALL, _LARGE = _Setting(2, 1_200_000), _Setting(200, 1_200_000, repetitions=3)
+_SMALL, _LARGE = (_Setting(number, 1_200_000, repetitions=9) for number in (2, 200))
+# Rounds of what stands together are taken in turns.
 FULL = (
-    _SMALL,
-    _Setting(10, 1_200_000),
-    _Setting(50, 1_200_000),
-    _LARGE,
-    _Setting(200, 1_200_000, at_once=200, repetitions=3),
+    (_SMALL, _LARGE),
+    (_Setting(10, 1_200_000), _Setting(50, 1_200_000)),
+    (_Setting(200, 1_200_000, at_once=200),),
     # Beside the targets' sizes: what it costs against the size of the model.
-    _Setting(2, 120_000),
-    _Setting(2, 5_000_000, repetitions=3),
-    _Setting(2, 25_000_000, repetitions=3),
-    _Setting(10, 25_000_000, repetitions=3),
+    (_Setting(2, 120_000),),
+    (_Setting(2, 5_000_000, repetitions=3),),
+    (_Setting(2, 25_000_000, repetitions=3), _Setting(10, 25_000_000, repetitions=3)),
 )
 _WARM_UP = _Setting(10, 1_200_000, repetitions=20)
-QUICK = (_Setting(2, 1_200_000, repetitions=2), _Setting(10, 1_200_000, repetitions=2))
+QUICK = ((_Setting(2, 1_200_000, repetitions=2), _Setting(10, 1_200_000, repetitions=2)),)
 
 
 def measure(*, quick: bool) -> Report:
     """Start a server on SQLite, take a training of each setting through its rounds."""
-    settings = QUICK if quick else FULL
+    groups = QUICK if quick else FULL
     figures: list[Figure] = []
     medians: dict[_Setting, Series] = {}
     with short_temporary_folder("bench") as folder, _server(folder) as server:
         limits = {
             parameters: _Limit(folder / f"limit-{parameters}", parameters)
-            for parameters in {setting.parameters for setting in settings}
+            for parameters in {setting.parameters for group in groups for setting in group}
         }
         # Predictors still come up behind a server that is ready, on the same cores.
-        _rounds(server, limits[settings[0].parameters], _WARM_UP)
-        for setting in settings:
-            turnarounds, limit = _rounds(server, limits[setting.parameters], setting)
-            medians[setting] = _series([one.last_participant_seconds for one in turnarounds])
-            figures += _figures(setting, turnarounds, limit)
+        _rounds(server, limits[_WARM_UP.parameters], [_WARM_UP])
+        for group in groups:
+            turnarounds, limit = _rounds(server, limits[group[0].parameters], group)
+            for setting in group:
+                last = [one.last_participant_seconds for one in turnarounds[setting]]
+                medians[setting] = _series(last)
+                figures += _figures(setting, turnarounds[setting], limit)
     if {_SMALL, _LARGE} <= medians.keys():
         figures.append(_flatness(medians[_SMALL], medians[_LARGE]))
     return report(
@@ -158,22 +159,37 @@ def _put(store: BlobStore, content: bytes) -> str:
         return store.put_file(path, consume=True).digest
 
 
-def _rounds(server: Server, limit: _Limit, setting: _Setting) -> tuple[list[Turnaround], Series]:
-    turnarounds: list[Turnaround] = []
-    rounds = WARM_UPS + setting.repetitions
+def _rounds(
+    server: Server, limit: _Limit, group: Sequence[_Setting]
+) -> tuple[dict[_Setting, list[Turnaround]], Series]:
+    """Trainings of one size of model and number of repetitions, and its limit, in turns."""
+    repetitions = group[0].repetitions
+    turnarounds: dict[_Setting, list[Turnaround]] = {setting: [] for setting in group}
     with asyncio.Runner() as runner:
-        crowd = runner.run(
-            Crowd.gather(server.port, setting.participants, setting.parameters, rounds=rounds + 1)
+        crowds = {
+            setting: runner.run(
+                Crowd.gather(
+                    server.port,
+                    setting.participants,
+                    setting.parameters,
+                    rounds=WARM_UPS + repetitions + 1,
+                )
+            )
+            for setting in group
+        }
+
+        def turn(setting: _Setting) -> float:
+            delivered = runner.run(crowds[setting].deliver(setting.at_once))
+            turnarounds[setting].append(delivered)
+            return delivered.last_participant_seconds
+
+        cases: dict[str, Case] = {str(setting): partial(turn, setting) for setting in group}
+        series = alternate(
+            {"limit": limit.seconds, **cases}, repetitions=repetitions, warm_ups=WARM_UPS
         )
-
-        def turn() -> float:
-            turnarounds.append(runner.run(crowd.deliver(setting.at_once)))
-            return turnarounds[-1].last_participant_seconds
-
-        cases: dict[str, Case] = {"limit": limit.seconds, "turnaround": turn}
-        series = alternate(cases, repetitions=setting.repetitions, warm_ups=WARM_UPS)
-        runner.run(crowd.leave())
-    return turnarounds[WARM_UPS:], series["limit"]
+        for crowd in crowds.values():
+            runner.run(crowd.leave())
+    return {setting: taken[WARM_UPS:] for setting, taken in turnarounds.items()}, series["limit"]
 
 
 def _figures(setting: _Setting, turnarounds: list[Turnaround], limit: Series) -> list[Figure]:
