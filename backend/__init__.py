@@ -1,1 +1,3 @@
 """HTTP, database and coordination of trainings. Never imports torch or ray."""
+
+DISTRIBUTION = "starling-fl"

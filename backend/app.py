@@ -14,6 +14,7 @@ from litestar.middleware import DefineMiddleware
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
+from backend import DISTRIBUTION
 from backend.accounts.controller import AccountController, invite
 from backend.accounts.service import AccountService
 from backend.audit.controller import audit_log
@@ -84,7 +85,6 @@ from compute.gateway import ComputeGateway, ComputeUnavailable
 logger = logging.getLogger(__name__)
 
 CONNECT_PAUSE_SECONDS = 2.0
-DISTRIBUTION = "starling-fl"
 
 
 def create_app(

@@ -10,6 +10,7 @@ from typing import ClassVar, cast
 
 import click
 
+from backend import DISTRIBUTION
 from backend.errors import StartupError
 from backend.settings import load_settings
 
@@ -36,7 +37,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="starling-fl")
+@click.version_option(package_name=DISTRIBUTION)
 def cli() -> None:
     """Starling: train one model together, keep the data at home."""
 
@@ -61,9 +62,10 @@ def serve(**flags: object) -> None:
     settings = load_settings(given)
     # What is loaded now stays: looking through it for garbage would cost a tenth of the start.
     gc.disable()
-    from backend.server import run_server
-
-    gc.enable()
+    try:
+        from backend.server import run_server
+    finally:
+        gc.enable()
     run_server(settings)
 
 

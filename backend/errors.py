@@ -19,8 +19,8 @@ StarlingError
 ├── UploadInUse               423  another request appends to it
 ├── TooManyAttempts           429  too many failed logins; `Retry-After` says when to try again
 └── ChecksumMismatch          460  the bytes were damaged on their way; none of them was kept
-ComputeUnavailable, BlobStoreUnavailable 503, BlobStoreFull 507: see `OUTAGES`
-DatabaseUnavailable              503  try again later; see `OUTAGES`
+ComputeUnavailable, BlobStoreUnavailable 503, BlobStoreFull 507 (`OUTAGES`)
+DatabaseUnavailable              503  try again later
 ├── OutcomeUnknown               503  it went away while it committed
 └── DatabaseFull                 507
 StartupError                       ends `starling` with one line and exit code 1

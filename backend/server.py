@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 GRACEFUL_SHUTDOWN_SECONDS = 5
 LONGEST_SHUTDOWN_SECONDS = 11
 KILLED_SECONDS = 1
-# Longer than clients and proxies (httpx: 5, nginx: 60) keep a connection that nobody uses: or one
-# of them would send a request over it just as it is closed.
+# Longer than httpx (5) and nginx (60) keep a connection that nobody uses: or they would send a
+# request over it just as it is closed.
 IDLE_CONNECTION_SECONDS = 75
 BACKLOG = 2048
 OPEN_FILES = 65536

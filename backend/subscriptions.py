@@ -35,7 +35,7 @@ class Subscription(Generic[ItemT]):
     Args:
         after: Give what has a higher id.
         backlog: Reads what is there above an id, oldest first; not necessarily all of it. Whatever
-            is committed after it was asked MUST arrive.
+            it leaves out, and whatever is committed later, MUST arrive.
 
     Attributes:
         after: Id of the item given last, or what it started from.

@@ -85,13 +85,14 @@ def run_check(
 
     Without an order it loads what the first check and prediction would otherwise wait for.
     """
-    from compute.blobs import open_blob_store
-    from compute.checks import check, limited
-
     if order is None:
         with _loading_for_good():
-            import compute.predictor  # noqa: F401 - loads torch
+            import compute.checks
+            import compute.predictor  # noqa: F401 - both load torch
         return None
+
+    from compute.blobs import open_blob_store
+    from compute.checks import check, limited
 
     def checked() -> CheckReport:
         limit = limited(limits) if limits else contextlib.nullcontext()

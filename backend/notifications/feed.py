@@ -3,7 +3,8 @@
 One reader looks at the outbox for everybody who waits: when it is woken, and every few seconds so
 that nothing depends on that. It asks for everything above the highest id it has seen, which is
 right because ids are in the order of commits (see `outbox.enqueue`). Who waits holds no database
-connection; a database that is away only delays.
+connection, and has it asked only where the reader may have passed something by; a database that is
+away only delays.
 """
 
 import asyncio
@@ -76,9 +77,10 @@ class Feed:
             if waiting and known is not None and known <= seen:
                 return None
             found = await self._backlogs.get((user, seen))
-            # Not if they were told something meanwhile, which the database did not have then.
+            # Not if they were told something meanwhile, which the database did not have then. What
+            # is above `_seen` is unknown, whatever they ask from: an id of another database, say.
             if not found and self._nothing_above.get(user) == known:
-                self._nothing_above[user] = seen
+                self._nothing_above[user] = min(seen, self._seen)
             return found
 
         subscription = Subscription(after, backlog)
@@ -105,7 +107,15 @@ class Feed:
 
     async def run(self) -> None:
         """Hand on what is new, for ever."""
-        await look_forever(self._hand_on, self._woken)
+        await look_forever(self._look, self._woken)
+
+    async def _look(self) -> None:
+        try:
+            await self._hand_on()
+        except Exception:
+            # Who waits looks for themselves until the reader can be relied on again.
+            self._nothing_above.clear()
+            raise
 
     async def _hand_on(self) -> None:
         while True:

@@ -9,11 +9,13 @@ import pytest
 from tests.servers import Server
 
 FORBIDDEN = ("torch", "torchvision")
+# What only a server needs.
+UNUSED = (*FORBIDDEN, "litestar", "uvicorn", "httpx", "ray")
 
 
 def test_importing_the_application_loads_no_torch() -> None:
     program = (
-        "import sys, backend.cli, backend.server\n"
+        "import sys, backend.cli, backend.server, backend.simulation.commands\n"
         f"print([name for name in {FORBIDDEN!r} if name in sys.modules])"
     )
     shown = subprocess.run(
@@ -26,7 +28,7 @@ def test_importing_the_application_loads_no_torch() -> None:
 def test_a_command_on_the_database_loads_no_web_framework(commands: str) -> None:
     program = (
         f"import sys, backend.cli, {commands}\n"
-        "print([name for name in ('litestar', 'uvicorn', 'httpx', 'ray') if name in sys.modules])"
+        f"print([name for name in {UNUSED!r} if name in sys.modules])"
     )
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

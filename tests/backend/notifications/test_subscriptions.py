@@ -158,8 +158,48 @@ async def test_what_is_handed_on_while_a_backlog_is_read_is_not_taken_for_read(
         await tell(database, user)
         await feed._hand_on()
         goes_on.set()
-        assert len(await asking) == 1
+        assert [item.id for item in await asking] == [1]
     # Its answer was lost on the way, say.
+    with feed.subscribe(user, after=0, waiting=True) as subscription:
+        assert len(await subscription.next(limit=1, wait_seconds=0)) == 1
+
+
+async def test_who_asks_from_an_id_that_is_still_to_come_is_told_nothing_less(
+    database: Database,
+) -> None:
+    (user,) = await new_users(database, 1)
+    feed = Feed()
+    await feed.open()
+    # As somebody does whose ids are of another database.
+    with feed.subscribe(user, after=1, waiting=True) as subscription:
+        assert await subscription.next(limit=1, wait_seconds=0) == []
+    assert feed._nothing_above == {user: feed._seen}
+    with feed.subscribe(user, after=0, waiting=True) as subscription:
+        asking = asyncio.create_task(subscription.next(limit=1, wait_seconds=30))
+        await tell(database, user)
+        await feed._hand_on()
+        assert [item.id for item in await asking] == [1]
+    with feed.subscribe(user, after=0, waiting=True) as subscription:
+        assert [item.id for item in await subscription.next(limit=1, wait_seconds=0)] == [1]
+
+
+async def test_who_waits_looks_for_themselves_where_the_reader_cannot(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user,) = await new_users(database, 1)
+    feed = Feed()
+    await feed.open()
+    with feed.subscribe(user, after=0, waiting=True) as subscription:
+        assert await subscription.next(limit=1, wait_seconds=0) == []
+    await tell(database, user)
+
+    async def fail(_: object) -> list[object]:
+        raise ValueError("a row that cannot be read")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(feed_module, "_read", fail)
+        with pytest.raises(ValueError, match="cannot be read"):
+            await feed._look()
     with feed.subscribe(user, after=0, waiting=True) as subscription:
         assert len(await subscription.next(limit=1, wait_seconds=0)) == 1
 

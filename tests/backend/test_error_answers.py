@@ -8,8 +8,8 @@ from litestar import Litestar, Request, post
 from litestar.datastructures import State
 from litestar.types import HTTPReceiveMessage, HTTPScope, Message
 
-from backend.error_answers import answer_error
-from backend.errors import CONNECTION_BROKE
+from backend.error_answers import OUTAGE_ANSWERS, answer_error
+from backend.errors import CONNECTION_BROKE, OUTAGES
 
 
 @post("/")
@@ -57,3 +57,8 @@ async def test_a_sender_who_goes_away_is_no_mistake_of_the_servers(
     assert start["status"] == 400
     assert json.loads(body["body"]) == {"detail": CONNECTION_BROKE}
     assert caplog.records == []
+
+
+def test_what_passes_by_itself_is_answered_so_and_logged_so() -> None:
+    assert all(issubclass(kind, OUTAGES) for kind in OUTAGE_ANSWERS)
+    assert set(OUTAGES) <= OUTAGE_ANSWERS.keys()
