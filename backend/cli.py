@@ -4,9 +4,7 @@ import gc
 import os
 import signal
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, cast
 
 import click
 
@@ -18,22 +16,27 @@ from backend.settings import load_settings
 class _Commands(click.Group):
     """Imports the code of a command when it is named: most take longer to import than to run."""
 
-    _elsewhere: ClassVar = {
-        "simulate": ("backend.simulation.commands", "simulate_command"),
-        "user": ("backend.users.commands", "user"),
-        "verify": ("backend.audit.commands", "verify"),
-    }
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
-        return sorted([*super().list_commands(ctx), *self._elsewhere])
+        return sorted([*super().list_commands(ctx), "simulate", "user", "verify"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
-        if cmd_name not in self._elsewhere:
-            return super().get_command(ctx, cmd_name)
-        module, name = self._elsewhere[cmd_name]
-        return cast("click.Command", getattr(import_module(module), name))
+        match cmd_name:
+            case "simulate":
+                from backend.simulation.commands import simulate_command
+
+                return simulate_command
+            case "user":
+                from backend.users.commands import user
+
+                return user
+            case "verify":
+                from backend.audit.commands import verify
+
+                return verify
+            case _:
+                return super().get_command(ctx, cmd_name)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

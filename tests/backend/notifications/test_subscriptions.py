@@ -30,11 +30,17 @@ from tests.event_streams import FEED
 
 
 @pytest.fixture
-async def feed(database: Database) -> AsyncIterator[Feed]:
+async def still(database: Database) -> Feed:
+    """A feed whose reader looks only when a test has it look."""
     feed = Feed()
     await feed.open()
-    reader = asyncio.create_task(feed.run())
-    yield feed
+    return feed
+
+
+@pytest.fixture
+async def feed(still: Feed) -> AsyncIterator[Feed]:
+    reader = asyncio.create_task(still.run())
+    yield still
     reader.cancel()
 
 
@@ -123,27 +129,23 @@ async def test_who_waits_again_asks_the_database_nothing(
 
 
 async def test_who_does_not_wait_is_told_what_was_committed_before_they_asked(
-    database: Database,
+    database: Database, still: Feed
 ) -> None:
     (user,) = await new_users(database, 1)
-    feed = Feed()  # whose reader does not run
-    await feed.open()
     for after in range(3):
-        with feed.subscribe(user, after=after) as subscription:
+        with still.subscribe(user, after=after) as subscription:
             assert await subscription.next(limit=1, wait_seconds=0) == []
         await tell(database, user)
-        with feed.subscribe(user, after=after) as subscription:
+        with still.subscribe(user, after=after) as subscription:
             assert len(await subscription.next(limit=1, wait_seconds=0)) == 1
 
 
 async def test_what_is_handed_on_while_a_backlog_is_read_is_not_taken_for_read(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, still: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (user,) = await new_users(database, 1)
-    feed = Feed()
-    await feed.open()
     read, goes_on = asyncio.Event(), asyncio.Event()
-    original = feed._backlogs._load
+    original = still._backlogs._load
 
     async def slow(places: Collection[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], object]:
         found = await original(places)
@@ -151,45 +153,41 @@ async def test_what_is_handed_on_while_a_backlog_is_read_is_not_taken_for_read(
         await goes_on.wait()
         return found
 
-    monkeypatch.setattr(feed._backlogs, "_load", slow)
-    with feed.subscribe(user, after=0, waiting=True) as subscription:
+    monkeypatch.setattr(still._backlogs, "_load", slow)
+    with still.subscribe(user, after=0, waiting=True) as subscription:
         asking = asyncio.create_task(subscription.next(limit=1, wait_seconds=0))
         await read.wait()
         await tell(database, user)
-        await feed._hand_on()
+        await still._hand_on()
         goes_on.set()
         assert [item.id for item in await asking] == [1]
     # Its answer was lost on the way, say.
-    with feed.subscribe(user, after=0, waiting=True) as subscription:
+    with still.subscribe(user, after=0, waiting=True) as subscription:
         assert len(await subscription.next(limit=1, wait_seconds=0)) == 1
 
 
 async def test_who_asks_from_an_id_that_is_still_to_come_is_told_nothing_less(
-    database: Database,
+    database: Database, still: Feed
 ) -> None:
     (user,) = await new_users(database, 1)
-    feed = Feed()
-    await feed.open()
     # As somebody does whose ids are of another database.
-    with feed.subscribe(user, after=1, waiting=True) as subscription:
+    with still.subscribe(user, after=1, waiting=True) as subscription:
         assert await subscription.next(limit=1, wait_seconds=0) == []
-    assert feed._nothing_above == {user: feed._seen}
-    with feed.subscribe(user, after=0, waiting=True) as subscription:
+    assert still._nothing_above == {user: still._seen}
+    with still.subscribe(user, after=0, waiting=True) as subscription:
         asking = asyncio.create_task(subscription.next(limit=1, wait_seconds=30))
         await tell(database, user)
-        await feed._hand_on()
+        await still._hand_on()
         assert [item.id for item in await asking] == [1]
-    with feed.subscribe(user, after=0, waiting=True) as subscription:
+    with still.subscribe(user, after=0, waiting=True) as subscription:
         assert [item.id for item in await subscription.next(limit=1, wait_seconds=0)] == [1]
 
 
 async def test_who_waits_looks_for_themselves_where_the_reader_cannot(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, still: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (user,) = await new_users(database, 1)
-    feed = Feed()
-    await feed.open()
-    with feed.subscribe(user, after=0, waiting=True) as subscription:
+    with still.subscribe(user, after=0, waiting=True) as subscription:
         assert await subscription.next(limit=1, wait_seconds=0) == []
     await tell(database, user)
 
@@ -199,8 +197,8 @@ async def test_who_waits_looks_for_themselves_where_the_reader_cannot(
     with monkeypatch.context() as broken:
         broken.setattr(feed_module, "_read", fail)
         with pytest.raises(ValueError, match="cannot be read"):
-            await feed._look()
-    with feed.subscribe(user, after=0, waiting=True) as subscription:
+            await still._look()
+    with still.subscribe(user, after=0, waiting=True) as subscription:
         assert len(await subscription.next(limit=1, wait_seconds=0)) == 1
 
 
