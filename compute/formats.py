@@ -188,7 +188,7 @@ def load_update(path: Path) -> tuple[ModelFormat, StateDict]:
 
 
 def _load_update(path: Path) -> tuple[ModelFormat, StateDict]:
-    loaded = _load(path)
+    loaded = _load(path, advice=_SEND_UPDATE)
     if isinstance(loaded, nn.Module):
         return _format_of(loaded), _module_state(loaded)
     if isinstance(loaded, Mapping):
@@ -324,10 +324,14 @@ def _fixed_name(out_path: Path) -> Iterator[Path]:
         fixed.replace(out_path)
 
 
-def _load(path: Path) -> object:
-    """The module, mapping or tensor in the file; sizes and contents already checked."""
-    with _refused_if_unreadable():
-        match _container(path):
+def _load(path: Path, *, advice: str = _SEND_MODEL) -> object:
+    """The module, mapping or tensor in the file; sizes and contents already checked.
+
+    Args:
+        advice: What to send instead of a file that is none of these.
+    """
+    with _refused_if_unreadable(advice):
+        match _container(path, advice):
             case _Container.TORCHSCRIPT:
                 return _load_torchscript(path)
             case _Container.SAFETENSORS:
@@ -358,7 +362,7 @@ def _begins_as_safetensors(head: bytes, size_bytes: int) -> bool:
     return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < size_bytes
 
 
-def _container(path: Path) -> _Container:
+def _container(path: Path, advice: str = _SEND_MODEL) -> _Container:
     """What kind of file it is, by content; nothing in it is run.
 
     Raises:
@@ -368,21 +372,21 @@ def _container(path: Path) -> _Container:
     with path.open("rb") as file:
         head = file.read(9)
     if not size_bytes:
-        raise _rejected("The file is empty.", _SEND_MODEL)
+        raise _rejected("The file is empty.", advice)
     # First: the length that it begins with may look like what the others begin with.
     if _begins_as_safetensors(head, size_bytes):
         return _Container.SAFETENSORS
     if head.startswith(b"PK"):
-        return _zip_container(path, size_bytes)
+        return _zip_container(path, size_bytes, advice)
     if head.startswith(b"\x80"):
         raise _rejected(
             "The file is a bare pickle, which is not opened.",
             "Save with torch.save of PyTorch 1.6 or newer.",
         )
-    raise _rejected("The file is not a model in any known format.", _SEND_MODEL)
+    raise _rejected("The file is not a model in any known format.", advice)
 
 
-def _zip_container(path: Path, size_bytes: int) -> _Container:
+def _zip_container(path: Path, size_bytes: int, advice: str) -> _Container:
     records = _zip_records(path, size_bytes)
     if "constants.pkl" in records:
         return _Container.TORCHSCRIPT
@@ -392,11 +396,11 @@ def _zip_container(path: Path, size_bytes: int) -> _Container:
         raise _rejected(
             "The file is an archive of torch.export without a single exported program of a current "
             "torch version.",
-            _SEND_MODEL,
+            advice,
         )
     if "data.pkl" in records:
         return _Container.TORCH_SAVE
-    raise _rejected("The file is a zip archive without a model.", _SEND_MODEL)
+    raise _rejected("The file is a zip archive without a model.", advice)
 
 
 def _zip_records(path: Path, size_bytes: int) -> set[str]:
@@ -608,7 +612,7 @@ def _require_bounded(content_bytes: int, size_bytes: int) -> None:
 
 
 @contextmanager
-def _refused_if_unreadable() -> Iterator[None]:
+def _refused_if_unreadable(advice: str) -> Iterator[None]:
     """Turn what readers raise on damaged files into `Rejected`.
 
     Other errors (a missing file, a full disk) are not the upload's fault and pass through.
@@ -621,7 +625,7 @@ def _refused_if_unreadable() -> Iterator[None]:
         raise _too_large("Opening the file takes more memory than it may.") from error
     except _READ_ERRORS as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise _rejected(f"The file cannot be read: {reason}", _SEND_MODEL) from error
+        raise _rejected(f"The file cannot be read: {reason}", advice) from error
 
 
 def _rejected(what: str, advice: str = "") -> Rejected:

@@ -324,6 +324,13 @@ def test_an_exported_program_is_recognised(path: Path) -> None:
     assert report.format is ModelFormat.EXPORTED_PROGRAM
 
 
+@pytest.mark.parametrize("content", [b"", b"hello, this is text", b"PK\x05\x06" + bytes(18)])
+def test_who_sends_something_else_as_an_update_is_told_what_an_update_may_be(
+    content: bytes, path: Path
+) -> None:
+    assert "safetensors" in rejection(load_state_dict, written(path, content)).detail
+
+
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_archive_is_refused(container: str, kept: float, path: Path) -> None:
